@@ -1,0 +1,172 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/base/bytes.h"
+#include "io/base/clock.h"
+#include "io/base/result.h"
+#include "fs/schema/inode_number.h"
+#include "lsm/db.h"
+
+namespace terracefs::fs {
+
+// Who asks, and whether the answer may wait for the disk.
+struct OpContext {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t pid = 0;
+  uint32_t umask = 0;
+  // False: an operation that would have to wait (cold read, stalled write, a lock held across I/O)
+  // returns WouldBlock and has changed nothing; call it again with true, from a thread that may.
+  bool may_wait = true;
+};
+
+// Times are nanoseconds since the epoch.
+struct Attributes {
+  InodeNumber ino;
+  uint32_t mode = 0;  // type and permission bits, as st_mode
+  uint32_t nlink = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint64_t rdev = 0;
+  uint64_t size = 0;    // bytes
+  uint64_t blocks = 0;  // of 512 bytes, as st_blocks
+  int64_t atime_ns = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_ns = 0;
+  int64_t btime_ns = 0;
+  uint64_t generation = 0;
+};
+
+// What SetAttributes changes: the members that have a value.
+struct AttributeChange {
+  std::optional<uint32_t> mode;  // permission bits only
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  std::optional<uint64_t> size;
+  std::optional<int64_t> atime_ns;
+  std::optional<int64_t> mtime_ns;
+  std::optional<int64_t> ctime_ns;  // only the write-back cache sets this
+  bool atime_now = false;
+  bool mtime_now = false;
+  bool kill_suid_sgid = false;  // the kernel wants setuid, setgid and capabilities gone (killpriv_v2)
+};
+
+struct DirectoryEntry {
+  std::string_view name;  // good during the call only
+  InodeNumber ino;
+  uint32_t type = 0;             // the S_IFMT bits
+  uint64_t next_cookie = 0;      // resume after this entry
+  const Attributes* attributes = nullptr;  // readdirplus; null for "." and ".."
+};
+
+struct SpaceUsage {
+  uint64_t capacity_bytes = 0;
+  uint64_t free_bytes = 0;
+  uint64_t available_bytes = 0;  // to ordinary users
+  uint64_t inodes = 0;
+  uint64_t free_inodes = 0;
+};
+
+struct FormatOptions {
+  uint64_t size_bytes = 0;  // capacity; 0 = the disk's
+  std::string label;
+};
+
+enum class AtimePolicy : uint8_t { kNone, kRelative, kStrict };
+
+struct FileSystemOptions {
+  bool read_only = false;
+  AtimePolicy atime = AtimePolicy::kRelative;
+  const io::Clock* clock = &io::SystemClock();
+};
+
+inline constexpr size_t kNameBytesMax = 255;
+inline constexpr uint64_t kPageBytes = 4096;  // extents are single pages, see fs/FORMAT.md
+inline constexpr uint64_t kFileBytesMax = INT64_MAX;
+inline constexpr size_t kXattrValueBytesMax = 65536;
+inline constexpr uint32_t kLinkCountMax = 65000;
+
+// POSIX semantics on a Db; knows no FUSE. Every operation is one atomic batch. Errors that a
+// system call should report are Status::Posix(errno); others (I/O, corruption, no space, would
+// block) keep their code and become an errno in fs/errno.h. Permission checks by mode bits are the
+// kernel's (default_permissions); what the kernel cannot know (setgid inheritance, clearing of setuid on
+// write, who may set what) is done here. All methods are safe from any thread.
+//
+// Lookup counts: Lookup, MakeNode, MakeDirectory, MakeSymlink, Link and each entry of a
+// readdirplus add one to the inode's count, for which the caller owes one Forget. An inode whose
+// last link goes while its count is not zero lives on (recorded as an orphan, collected at the next Mount
+// after a crash) until Forget brings the count to zero.
+class FileSystem {
+ public:
+  // Writes the superblock and the root directory (mode 0755, uid and gid of the caller given).
+  static io::Status Format(lsm::Db& db, const FormatOptions& options, uint32_t uid, uint32_t gid,
+                           const io::Clock& clock);
+  // `db` is borrowed. Collects orphans and finishes interrupted truncations (unless read-only).
+  static io::Result<std::unique_ptr<FileSystem>> Mount(lsm::Db& db, const FileSystemOptions& options);
+  // The engine options that this key space wants (domains, groups, filters).
+  static void ConfigureEngine(lsm::Options* options);
+  virtual ~FileSystem() = default;
+
+  virtual io::Result<Attributes> Lookup(const OpContext& context, InodeNumber parent,
+                                        std::string_view name) = 0;
+  virtual void Forget(InodeNumber ino, uint64_t count) = 0;
+  virtual io::Result<Attributes> GetAttributes(const OpContext& context, InodeNumber ino) = 0;
+  virtual io::Result<Attributes> SetAttributes(const OpContext& context, InodeNumber ino,
+                                               const AttributeChange& change) = 0;
+
+  virtual io::Result<Attributes> MakeNode(const OpContext& context, InodeNumber parent,
+                                          std::string_view name, uint32_t mode, uint64_t rdev) = 0;
+  virtual io::Result<Attributes> MakeDirectory(const OpContext& context, InodeNumber parent,
+                                               std::string_view name, uint32_t mode) = 0;
+  virtual io::Result<Attributes> MakeSymlink(const OpContext& context, InodeNumber parent,
+                                             std::string_view name, std::string_view target) = 0;
+  virtual io::Result<Attributes> Link(const OpContext& context, InodeNumber ino,
+                                      InodeNumber new_parent, std::string_view new_name) = 0;
+  virtual io::Status Unlink(const OpContext& context, InodeNumber parent, std::string_view name) = 0;
+  virtual io::Status RemoveDirectory(const OpContext& context, InodeNumber parent,
+                                     std::string_view name) = 0;
+  // `flags`: 0, RENAME_NOREPLACE or RENAME_EXCHANGE.
+  virtual io::Status Rename(const OpContext& context, InodeNumber parent, std::string_view name,
+                            InodeNumber new_parent, std::string_view new_name, uint32_t flags) = 0;
+  virtual io::Result<std::string> ReadLink(const OpContext& context, InodeNumber ino) = 0;
+
+  // Bytes read: less than asked for only at the end of the file. Holes read as zeros.
+  virtual io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
+                                  io::MutableBytes out) = 0;
+  // Writes all of `data` or nothing. Clears setuid and setgid bits (killpriv_v2).
+  virtual io::Status Write(const OpContext& context, InodeNumber ino, uint64_t offset,
+                           io::Bytes data) = 0;
+  // Everything done before, on any inode, is durable on return (recovery is a prefix).
+  virtual io::Status Sync() = 0;
+
+  // Calls `visit` for the entries after `cookie` (0: the start) until it returns false. "." and ".."
+  // come first. `with_attributes`: each visited entry (except "." and "..") for which `visit`
+  // returned true has its lookup count raised by one.
+  virtual io::Status ReadDirectory(const OpContext& context, InodeNumber ino, uint64_t cookie,
+                                   bool with_attributes,
+                                   const std::function<bool(const DirectoryEntry&)>& visit) = 0;
+
+  virtual io::Status SetXattr(const OpContext& context, InodeNumber ino, std::string_view name,
+                              std::string_view value, int flags) = 0;
+  virtual io::Result<std::string> GetXattr(const OpContext& context, InodeNumber ino,
+                                           std::string_view name) = 0;
+  // Names, each followed by a zero byte.
+  virtual io::Result<std::string> ListXattr(const OpContext& context, InodeNumber ino) = 0;
+  virtual io::Status RemoveXattr(const OpContext& context, InodeNumber ino, std::string_view name) = 0;
+
+  virtual io::Result<SpaceUsage> StatFs() = 0;
+  // Checks what must always hold of the tree (link counts, parents, listings against dirents, block
+  // counts, no orphaned records); each breach is one message. Reads everything.
+  virtual io::Result<std::vector<std::string>> CheckTree() = 0;
+  // How many inodes the kernel still holds; 0 after a clean unmount's forgets (tests).
+  virtual uint64_t LookupCountTotal() const = 0;
+};
+
+}  // namespace terracefs::fs

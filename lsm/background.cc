@@ -1,0 +1,433 @@
+// The engine's threads: one flushes memtables, some compact, one looks after what is due by time.
+#include <algorithm>
+#include <chrono>
+
+#include "io/base/log.h"
+#include "io/thread_pool.h"
+#include "lsm/db_impl.h"
+#include "lsm/file_names.h"
+
+namespace terracefs::lsm {
+namespace {
+
+constexpr std::chrono::milliseconds kUpkeepInterval{250};
+constexpr std::chrono::seconds kRetryInterval{1};
+constexpr std::chrono::milliseconds kManualPoll{20};
+// Deletions wait at most this long in the active memtable before it is flushed for their sake.
+constexpr int64_t kDeletionFlushMaxSeconds = 15;
+
+}  // namespace
+
+void DbImpl::StartThreads() {
+  threads_.emplace_back([this] { FlushLoop(); });
+  for (int i = 0; i < options_.compaction_workers; ++i) {
+    threads_.emplace_back([this] { WorkerLoop(); });
+  }
+  threads_.emplace_back([this] { UpkeepLoop(); });
+}
+
+void DbImpl::StopThreads() {
+  {
+    io::MutexLock lock(jobs_mutex_);
+    stopping_ = true;
+    stop_jobs_.store(true);
+    flush_wanted_.NotifyAll();
+    work_wanted_.NotifyAll();
+    upkeep_wanted_.NotifyAll();
+    job_done_.NotifyAll();
+  }
+  limiter_.Shutdown();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+io::Status DbImpl::Close() {
+  if (closed_.exchange(true)) return io::Status::Ok();
+  io::Status status;
+  if (queue_) status = queue_->Sync();
+  StopThreads();
+  queue_.reset();
+  if (status.ok()) status = versions_.error();
+  if (!options_.read_only) PurgeObsolete();
+  return status;
+}
+
+// ---- Flush -------------------------------------------------------------------------------------
+
+// Called under the write queue's lock.
+void DbImpl::OnRotate(std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh,
+                      SequenceNumber last_sequence, FileNumber next_log) {
+  io::MutexLock lock(jobs_mutex_);
+  auto view = std::make_shared<View>();
+  {
+    io::MutexLock view_lock(view_mutex_);
+    view->version = view_->version;
+    view->active = std::move(fresh);
+    view->immutables.push_back(full);
+    view->immutables.insert(view->immutables.end(), view_->immutables.begin(),
+                            view_->immutables.end());
+    view_ = std::move(view);
+  }
+  immutables_.push_back({std::move(full), last_sequence, active_log_, next_log});
+  active_log_ = next_log;
+  immutable_count_.store(immutables_.size(), std::memory_order_relaxed);
+  flush_wanted_.NotifyAll();
+  upkeep_wanted_.NotifyAll();
+}
+
+void DbImpl::FlushLoop() noexcept {
+  io::SetThreadName("lsm-flush");
+  io::MutexLock lock(jobs_mutex_);
+  while (!stopping_) {
+    if (immutables_.empty()) {
+      flush_wanted_.Wait(jobs_mutex_);
+      continue;
+    }
+    lock.Unlock();
+    const io::Status status = FlushOldest();
+    if (!status.ok()) io::LsmLog().error("flush: {}", status.ToString());
+    lock.Lock();
+    flush_error_ = status;
+    job_done_.NotifyAll();
+    if (!status.ok() && !stopping_) flush_wanted_.WaitFor(jobs_mutex_, kRetryInterval);
+  }
+}
+
+// Writes one memtable out and installs it; everything older is in tables already.
+io::Status DbImpl::FlushOne(const Immutable& immutable) {
+  const Shape shape = versions_.shape();
+  VersionEdit edit = TRY(RunFlush(environment_, *immutable.table, shape, SmallestSnapshot(),
+                                  &flushed_bytes_, &counters_));
+  edit.last_sequence = immutable.last_sequence;
+  edit.counters = versions_.counters();
+  for (size_t id = 0; id < kCounterCount; ++id) {
+    (*edit.counters)[id] += immutable.table->counter_deltas()[id];
+  }
+  if (immutable.next_log != 0) edit.log_number = immutable.next_log;
+  return Install(std::move(edit), immutable.table.get());
+}
+
+io::Status DbImpl::FlushOldest() {
+  Immutable oldest;
+  {
+    io::MutexLock lock(jobs_mutex_);
+    oldest = immutables_.front();
+    ++flushing_count_;
+  }
+  const io::Status status = FlushOne(oldest);
+  {
+    io::MutexLock lock(jobs_mutex_);
+    --flushing_count_;
+    if (status.ok()) {
+      immutables_.pop_front();
+      immutable_count_.store(immutables_.size(), std::memory_order_relaxed);
+    }
+    work_wanted_.NotifyAll();
+    job_done_.NotifyAll();
+  }
+  TRY(status);
+  queue_->MarkDurable(oldest.last_sequence);
+  // A chunk still on its way to the old log must not land in the file's next life.
+  if (queue_->WaitForLogIdle(oldest.log)) {
+    recycler_->Recycle(oldest.log).IgnoreError("the next open finds it again");
+  }
+  return io::Status::Ok();
+}
+
+// Makes `edit` current. `flushed`: the memtable whose contents it adds leaves the view in the same moment.
+io::Status DbImpl::Install(VersionEdit edit, const MemTable* flushed) {
+  std::vector<FileRef> added;
+  for (const VersionEdit::AddedFile& file : edit.added_files) {
+    const bool moved = std::any_of(
+        edit.removed_files.begin(), edit.removed_files.end(),
+        [&](const VersionEdit::RemovedFile& removed) { return removed.number == file.file->number; });
+    if (!moved) added.push_back(file.file);
+  }
+  const io::Status status = versions_.LogAndApply(
+      std::move(edit), [&](const std::shared_ptr<const Version>& version) {
+        auto view = std::make_shared<View>();
+        view->version = version;
+        io::MutexLock lock(view_mutex_);
+        view->active = view_->active;
+        for (const auto& table : view_->immutables) {
+          if (table.get() != flushed) view->immutables.push_back(table);
+        }
+        view_ = std::move(view);
+      });
+  if (!status.ok()) {
+    // After a failed manifest write nobody knows whether the edit is on disk: nothing is removed.
+    if (versions_.error().ok()) RemoveTables(environment_, added);
+    return status;
+  }
+  UpdatePressure(*versions_.current());
+  PurgeObsolete();
+  return io::Status::Ok();
+}
+
+void DbImpl::PurgeObsolete() {
+  if (!versions_.error().ok()) return;
+  for (const FileNumber number : versions_.obsolete_tables()->TakeAll()) {
+    table_cache_.Evict(number);
+    storage_.Remove(FileName(FileKind::kTable, number))
+        .IgnoreError("no version names it; the next open removes it");
+  }
+}
+
+io::Status DbImpl::Flush() {
+  if (!queue_) return io::Status::Ok();
+  TRY(queue_->Rotate());
+  io::MutexLock lock(jobs_mutex_);
+  while (!immutables_.empty()) {
+    if (stopping_) return io::Status::ShuttingDown();
+    TRY(flush_error_);
+    job_done_.Wait(jobs_mutex_);
+  }
+  return io::Status::Ok();
+}
+
+// ---- Compaction --------------------------------------------------------------------------------
+
+std::optional<CompactionPlan> DbImpl::PickLocked(const Shape& shape) {
+  if (options_.disable_automatic_compaction) return std::nullopt;
+  PickContext context{shape, options_, in_use_};
+  context.now_seconds = NowSeconds();
+  context.delete_deadline_s = delete_deadline_ms_.load() / 1000;
+  context.smallest_snapshot = SmallestSnapshot();
+  std::optional<CompactionPlan> plan = PickCompaction(context);
+  if (!plan) return plan;
+  for (const auto& side : plan->inputs) {
+    for (const FileRef& file : side) {
+      if (quarantined_.contains(file->number)) return std::nullopt;
+    }
+  }
+  return plan;
+}
+
+void DbImpl::WorkerLoop() noexcept {
+  io::SetThreadName("lsm-compact");
+  const auto stop = [this]() -> io::Status {
+    return stop_jobs_.load(std::memory_order_relaxed) ? io::Status::ShuttingDown()
+                                                      : io::Status::Ok();
+  };
+  io::MutexLock lock(jobs_mutex_);
+  while (!stopping_) {
+    const std::optional<CompactionPlan> plan = PickLocked(versions_.shape());
+    if (!plan) {
+      work_wanted_.Wait(jobs_mutex_);
+      continue;
+    }
+    in_use_.Register(*plan);
+    ++running_count_;
+    lock.Unlock();
+    const io::Status status = RunPlan(*plan, stop);
+    lock.Lock();
+    in_use_.Unregister(*plan);
+    --running_count_;
+    job_done_.NotifyAll();
+    work_wanted_.NotifyAll();
+    if (status.ok() || stopping_) continue;
+    lock.Unlock();
+    io::LsmLog().error("compaction of level {}: {}", plan->level, status.ToString());
+    lock.Lock();
+    if (status.Is(io::StatusCode::kCorruption)) {
+      // Damage in these tables must not keep the rest from being compacted.
+      for (const auto& side : plan->inputs) {
+        for (const FileRef& file : side) quarantined_.insert(file->number);
+      }
+    } else {
+      work_wanted_.WaitFor(jobs_mutex_, kRetryInterval);
+    }
+  }
+}
+
+io::Status DbImpl::RunPlan(const CompactionPlan& plan, const std::function<io::Status()>& stop) {
+  const int64_t begin_ns = options_.clock->SteadyNs();
+  VersionEdit edit;
+  if (plan.kind == CompactionPlan::Kind::kMerge) {
+    edit = TRY(RunMerge(environment_, plan, versions_.shape(), SmallestSnapshot(), stop, &counters_));
+  } else {
+    for (const FileRef& file : plan.inputs[0]) {
+      edit.removed_files.push_back({plan.level, file->number});
+      if (plan.kind == CompactionPlan::Kind::kMove) {
+        edit.added_files.push_back({plan.output_level, file});
+      }
+    }
+  }
+  size_t output_count = edit.added_files.size();
+  TRY(Install(std::move(edit), nullptr));
+  {
+    io::MutexLock lock(jobs_mutex_);
+    ++jobs_done_;
+    if (plan.kind == CompactionPlan::Kind::kMove) trivial_moves_ += plan.inputs[0].size();
+    if (plan.kind == CompactionPlan::Kind::kDropOnly) delete_only_ += plan.inputs[0].size();
+  }
+  io::LsmLog().debug("compaction ({}): {}+{} tables, {} bytes, level {} -> {}: {} tables in {} ms",
+                     plan.reason, plan.inputs[0].size(), plan.inputs[1].size(), plan.InputBytes(),
+                     plan.level, plan.output_level, output_count,
+                     (options_.clock->SteadyNs() - begin_ns) / 1'000'000);
+  return io::Status::Ok();
+}
+
+// One pass of a manual compaction, in slices; each runs in this thread like a worker's job.
+io::Status DbImpl::CompactLevel(int level, bool in_place, const std::atomic<bool>& cancel,
+                                const std::function<void(uint64_t bytes_done)>& on_progress) {
+  const auto stop = [&]() -> io::Status {
+    if (cancel.load(std::memory_order_relaxed)) return io::Status::Cancelled();
+    if (stop_jobs_.load(std::memory_order_relaxed)) return io::Status::ShuttingDown();
+    return io::Status::Ok();
+  };
+  std::string cursor;
+  uint64_t bytes_done = 0;
+  for (;;) {
+    TRY(stop());
+    std::optional<CompactionPlan> plan;
+    {
+      io::MutexLock lock(jobs_mutex_);
+      const Shape shape = versions_.shape();
+      plan = PickManual(PickContext{shape, options_, in_use_}, level, in_place, cursor);
+      if (!plan) return io::Status::Ok();
+      if (in_use_.Conflicts(*plan)) {
+        job_done_.WaitFor(jobs_mutex_, kManualPoll);
+        continue;
+      }
+      in_use_.Register(*plan);
+      ++running_count_;
+    }
+    std::string last(plan->inputs[0].front()->largest_user_key());
+    for (const FileRef& file : plan->inputs[0]) {
+      last = std::max(last, std::string(file->largest_user_key()));
+    }
+    const uint64_t read_before = counters_.bytes_read.load(std::memory_order_relaxed);
+    int64_t reported_ns = options_.clock->SteadyNs();
+    const auto report_and_stop = [&]() -> io::Status {
+      TRY(stop());
+      const int64_t now_ns = options_.clock->SteadyNs();
+      if (now_ns - reported_ns > 50'000'000) {
+        reported_ns = now_ns;
+        on_progress(bytes_done + counters_.bytes_read.load(std::memory_order_relaxed) - read_before);
+      }
+      return io::Status::Ok();
+    };
+    const io::Status status = RunPlan(*plan, report_and_stop);
+    {
+      io::MutexLock lock(jobs_mutex_);
+      in_use_.Unregister(*plan);
+      --running_count_;
+      job_done_.NotifyAll();
+      work_wanted_.NotifyAll();
+    }
+    TRY(status);
+    bytes_done += plan->InputBytes();
+    on_progress(bytes_done);
+    cursor = std::move(last);
+  }
+}
+
+io::Status DbImpl::Compact(const CompactionRequest& request, const std::atomic<bool>& cancel,
+                           const std::function<void(const CompactionProgress&)>& progress) {
+  if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
+  if (request.level < -1 || request.level >= kLevelCount - 1) {
+    return io::Status::InvalidArgument("no such level", std::to_string(request.level));
+  }
+  const uint64_t read_begin = counters_.bytes_read.load();
+  const uint64_t written_begin = counters_.bytes_written.load() + flushed_bytes_.load();
+  CompactionProgress state;
+  const auto report = [&] {
+    state.bytes_read = counters_.bytes_read.load() - read_begin;
+    state.bytes_written = counters_.bytes_written.load() + flushed_bytes_.load() - written_begin;
+    if (progress) progress(state);
+  };
+
+  state.pass = "flush";
+  state.pass_count = 1;
+  state.bytes_total = Stats().memtable_bytes;
+  report();
+  TRY(Flush());
+  state.bytes_done = state.bytes_total;
+  report();
+
+  const int deepest = std::max(versions_.current()->DeepestLevel(), 1);
+  const int begin = request.level >= 0 ? request.level : 0;
+  const int end = request.level >= 0 ? request.level + 1 : deepest + 1;
+  state.pass_count = 1 + end - begin;
+  for (int level = begin; level < end; ++level) {
+    // The deepest level has nothing below to merge with: what holds garbage is rewritten in place.
+    const bool in_place = request.level < 0 && level == deepest;
+    ++state.pass_index;
+    state.pass = "level " + std::to_string(level);
+    state.bytes_done = 0;
+    state.bytes_total = versions_.current()->LevelBytes(level);
+    report();
+    TRY(CompactLevel(level, in_place, cancel, [&](uint64_t bytes_done) {
+      state.bytes_done = bytes_done;
+      state.bytes_total = std::max(state.bytes_total, bytes_done);
+      report();
+    }));
+    state.bytes_done = state.bytes_total;
+    report();
+  }
+  PurgeObsolete();
+  return io::Status::Ok();
+}
+
+void DbImpl::WaitForQuiescence() {
+  io::MutexLock lock(jobs_mutex_);
+  while (!stopping_) {
+    const bool busy = !immutables_.empty() || running_count_ > 0 || flushing_count_ > 0;
+    if (!busy && !PickLocked(versions_.shape())) return;
+    work_wanted_.NotifyAll();
+    job_done_.WaitFor(jobs_mutex_, kManualPoll);
+  }
+}
+
+// ---- Upkeep ------------------------------------------------------------------------------------
+
+void DbImpl::UpkeepLoop() noexcept {
+  io::SetThreadName("lsm-upkeep");
+  int64_t synced_at_ns = options_.clock->SteadyNs();
+  for (;;) {
+    {
+      io::MutexLock lock(jobs_mutex_);
+      if (stopping_) return;
+      upkeep_wanted_.WaitFor(jobs_mutex_, kUpkeepInterval);
+      if (stopping_) return;
+    }
+    const int64_t now_ns = options_.clock->SteadyNs();
+    const int64_t commit_ns = commit_interval_ms_.load() * 1'000'000;
+    if (queue_->durable_sequence() >= queue_->last_sequence()) {
+      synced_at_ns = now_ns;
+    } else if (commit_ns > 0 && now_ns - synced_at_ns >= commit_ns) {
+      if (const io::Status status = queue_->Sync(); !status.ok()) {
+        io::LsmLog().error("commit: {}", status.ToString());
+      }
+      synced_at_ns = now_ns;
+    }
+    UpkeepOnce();
+  }
+}
+
+void DbImpl::UpkeepOnce() {
+  if (const io::Status status = recycler_->Prepare(); !status.ok()) {
+    io::LsmLog().warn("preparing a log file: {}", status.ToString());
+  }
+  const int64_t oldest = queue_->active_memtable()->oldest_deletion_seconds();
+  const int64_t patience_s =
+      std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds);
+  if (oldest != 0 && NowSeconds() - oldest >= patience_s) {
+    if (const io::Status status = queue_->Rotate(); !status.ok()) {
+      io::LsmLog().warn("ending the memtable for its deletions: {}", status.ToString());
+    }
+  }
+  VersionEdit edit;
+  edit.retired_drops = versions_.DropsToRetire();
+  if (!edit.retired_drops.empty()) {
+    if (const io::Status status = Install(std::move(edit), nullptr); !status.ok()) {
+      io::LsmLog().warn("retiring dead ranges: {}", status.ToString());
+    }
+  }
+  PurgeObsolete();
+  io::MutexLock lock(jobs_mutex_);
+  work_wanted_.NotifyAll();
+}
+
+}  // namespace terracefs::lsm

@@ -1,0 +1,79 @@
+#include "lsm/compaction/table_set_writer.h"
+
+#include "io/base/log.h"
+#include "lsm/file_names.h"
+
+namespace terracefs::lsm {
+namespace {
+
+// Levels above this one are rewritten soon: compressing them would be paid for twice (H3).
+constexpr int kFirstCompressedLevel = 2;
+constexpr int kZstdLevel = 1;
+
+}  // namespace
+
+TableOptions TableOptionsFor(const Options& options, int level) {
+  TableOptions table;
+  table.block_bytes = options.block_bytes;
+  table.zstd_level = level >= kFirstCompressedLevel ? kZstdLevel : 0;
+  table.filter_key = options.filter_key;
+  return table;
+}
+
+TableSetWriter::TableSetWriter(const JobEnvironment& environment, int level, io::IoPriority priority,
+                               SequenceNumber drop_sequence)
+    : environment_(environment), level_(level), priority_(priority), drop_sequence_(drop_sequence) {}
+
+TableSetWriter::~TableSetWriter() {
+  builder_.reset();
+  if (open_number_ != 0) {
+    environment_.storage.Remove(FileName(FileKind::kTable, open_number_))
+        .IgnoreError("an orphan; the next open removes it");
+  }
+  RemoveTables(environment_, finished_);
+}
+
+io::Status TableSetWriter::Add(std::string_view internal_key, std::string_view value) {
+  if (!builder_) {
+    open_number_ = environment_.new_file_number();
+    io::OpenOptions options;
+    options.write = options.create = options.exclusive = options.direct = true;
+    std::unique_ptr<io::File> file = TRY(
+        environment_.storage.Open(FileName(FileKind::kTable, open_number_), options));
+    builder_ = std::make_unique<TableBuilder>(std::move(file),
+                                              TableOptionsFor(environment_.options, level_),
+                                              &environment_.limiter, priority_);
+  }
+  ++entry_count_;
+  return builder_->Add(internal_key, value);
+}
+
+io::Status TableSetWriter::Cut() {
+  if (!builder_) return io::Status::Ok();
+  auto file = std::make_shared<FileMeta>();
+  file->number = open_number_;
+  file->info = TRY(builder_->Finish());
+  file->drop_sequence = drop_sequence_;
+  builder_.reset();
+  finished_bytes_ += file->info.file_bytes;
+  finished_.push_back(file);
+  open_number_ = 0;
+  TRY(environment_.tables.Get(file->number));
+  return io::Status::Ok();
+}
+
+io::Result<std::vector<FileRef>> TableSetWriter::Finish() {
+  TRY(Cut());
+  if (!finished_.empty()) TRY(environment_.storage.SyncDirectory());
+  return std::exchange(finished_, {});
+}
+
+void RemoveTables(const JobEnvironment& environment, const std::vector<FileRef>& files) {
+  for (const FileRef& file : files) {
+    environment.tables.Evict(file->number);
+    environment.storage.Remove(FileName(FileKind::kTable, file->number))
+        .IgnoreError("an orphan; the next open removes it");
+  }
+}
+
+}  // namespace terracefs::lsm

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "io/rate_limiter.h"
+#include "io/storage.h"
+#include "lsm/manifest/file_meta.h"
+#include "lsm/options.h"
+#include "lsm/table/table_builder.h"
+#include "lsm/table/table_cache.h"
+
+namespace terracefs::lsm {
+
+// What background jobs work with; everything is borrowed and outlives them.
+struct JobEnvironment {
+  io::Storage& storage;
+  const Options& options;
+  TableCache& tables;
+  io::RateLimiter& limiter;
+  std::function<FileNumber()> new_file_number;
+};
+
+TableOptions TableOptionsFor(const Options& options, int level);
+
+// Writes a run of tables of one level. Files that were begun but not handed out by Finish are removed
+// by the destructor. Not thread-safe.
+class TableSetWriter {
+ public:
+  TableSetWriter(const JobEnvironment& environment, int level, io::IoPriority priority,
+                 SequenceNumber drop_sequence);
+  ~TableSetWriter();
+  TableSetWriter(const TableSetWriter&) = delete;
+  TableSetWriter& operator=(const TableSetWriter&) = delete;
+
+  // Creates a table lazily at the first entry (H1).
+  io::Status Add(std::string_view internal_key, std::string_view value);
+  // Ends the open table, if any: synced, then opened again as a check (H2).
+  io::Status Cut();
+  bool has_open_table() const { return builder_ != nullptr; }
+  uint64_t open_table_bytes() const { return builder_ ? builder_->EstimatedFileBytes() : 0; }
+  uint64_t entry_count() const { return entry_count_; }
+  uint64_t bytes() const { return finished_bytes_ + open_table_bytes(); }
+  // Ends the open table and syncs the directory: all files are durable and owned by the caller, who
+  // removes them if it cannot install them.
+  io::Result<std::vector<FileRef>> Finish();
+
+ private:
+  const JobEnvironment& environment_;
+  const int level_;
+  const io::IoPriority priority_;
+  const SequenceNumber drop_sequence_;
+  std::unique_ptr<TableBuilder> builder_;
+  FileNumber open_number_ = 0;
+  std::vector<FileRef> finished_;
+  uint64_t finished_bytes_ = 0;
+  uint64_t entry_count_ = 0;
+};
+
+// Removes tables that were written but not installed.
+void RemoveTables(const JobEnvironment& environment, const std::vector<FileRef>& files);
+
+}  // namespace terracefs::lsm

@@ -1,0 +1,149 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "io/base/result.h"
+#include "io/rate_limiter.h"
+#include "io/storage.h"
+#include "lsm/iterator.h"
+#include "lsm/options.h"
+#include "lsm/read_options.h"
+#include "lsm/table/block_cache.h"
+#include "lsm/write_batch.h"
+
+namespace terracefs::lsm {
+
+// A value found by Db::Get and the memory that holds it.
+class PinnedValue {
+ public:
+  PinnedValue() = default;
+  PinnedValue(std::string_view value, std::shared_ptr<const void> owner)
+      : value_(value), owner_(std::move(owner)) {}
+  std::string_view view() const { return value_; }  // good while this object lives
+
+ private:
+  std::string_view value_;
+  std::shared_ptr<const void> owner_;
+};
+
+struct LevelStats {
+  int level = 0;
+  uint64_t files = 0;
+  uint64_t bytes = 0;
+  double score = 0;
+  uint64_t tombstones = 0;
+};
+
+struct DbStats {
+  uint64_t wal_bytes = 0;  // written to logs, padding included
+  uint64_t blob_bytes = 0;
+  uint64_t flush_bytes = 0;
+  uint64_t stall_ns = 0;  // sum over writers of time spent in back-pressure
+  std::array<LevelStats, kLevelCount> levels;
+  uint64_t jobs_running = 0;
+  uint64_t jobs_done = 0;
+  uint64_t compaction_bytes_read = 0;
+  uint64_t compaction_bytes_written = 0;
+  uint64_t compaction_pending_bytes = 0;  // estimate of what has to be rewritten to be in shape
+  uint64_t trivial_moves = 0;
+  uint64_t delete_only = 0;  // tables removed without being read
+  std::map<std::string, uint64_t> dropped;  // entries by rule: hidden, tombstone, dropped_range
+  uint64_t memtable_bytes = 0;
+  uint64_t live_table_bytes = 0;
+  uint64_t log_file_bytes = 0;  // preallocated logs, spare ones included
+  uint64_t user_bytes_written = 0;
+  io::RateLimiterStats limiter;
+  BlockCacheStats cache;
+};
+
+// What a manual compaction shall do. Passes run in order: flush, then level by level.
+struct CompactionRequest {
+  int level = -1;  // only this level (into the next); -1 = all
+};
+
+struct CompactionProgress {
+  std::string pass;           // "flush", "level 0" ...
+  int pass_index = 0;
+  int pass_count = 0;
+  uint64_t bytes_done = 0;    // input bytes of this pass
+  uint64_t bytes_total = 0;   // estimate
+  uint64_t bytes_read = 0;    // of the whole request so far
+  uint64_t bytes_written = 0;
+};
+
+// A durable, ordered key -> value map. Knows no inode. All methods are safe from any thread.
+//
+// History is one sequence of batches; after a crash the store holds exactly a prefix of it that
+// includes everything Sync (or a durable Write) had returned for. A failed log write or sync is sticky: every
+// later Write and Sync fails with the same error until the store is opened again; reads go on.
+class Db {
+ public:
+  // Makes an empty engine in `storage`; Busy if there is one.
+  static io::Status Create(const Options& options, io::Storage& storage);
+  // Recovers and starts the background threads. Corruption, NotFound (no engine here) or IoError;
+  // on failure nothing in the store was changed that a later Open would miss. `storage` must
+  // outlive the Db.
+  static io::Result<std::unique_ptr<Db>> Open(const Options& options, io::Storage& storage);
+  virtual ~Db() = default;  // Close, errors only logged
+
+  // Makes everything durable and stops the threads. Nothing may be called afterwards.
+  virtual io::Status Close() = 0;
+
+  // Appends `batch` to the history. On return readers see all of it. Takes the batch's memory.
+  // `durable`: as if followed by Sync. May delay the caller (back-pressure).
+  // An empty batch is fine. NoSpace: nothing happened.
+  virtual io::Status Write(WriteBatch&& batch, bool durable = false) = 0;
+  // Everything written before the call is on stable storage when it returns.
+  virtual io::Status Sync() = 0;
+  // True if Write would have to wait for the background right now.
+  virtual bool WriteWouldStall() const = 0;
+  // The newest sequence that readers see, and up to where history is on stable storage.
+  virtual SequenceNumber LastSequence() const = 0;
+  virtual SequenceNumber DurableSequence() const = 0;
+
+  virtual io::Result<std::optional<PinnedValue>> Get(const ReadOptions& options,
+                                                     std::string_view key) = 0;
+  // The same for many keys, their cold blocks read together: result i belongs to key i.
+  virtual io::Result<std::vector<std::optional<PinnedValue>>> MultiGet(
+      const ReadOptions& options, std::span<const std::string> keys) = 0;
+  // Over user keys, newest visible versions, deleted ones skipped. The Db must outlive it.
+  virtual std::unique_ptr<Iterator> NewIterator(const ReadOptions& options) = 0;
+
+  // The sum of all AddCounter(id, ...) of the visible history.
+  virtual int64_t Counter(uint8_t id) const = 0;
+
+  // Reads at the returned sequence (ReadOptions::snapshot) stay repeatable until it is released.
+  virtual SequenceNumber AcquireSnapshot() = 0;
+  virtual void ReleaseSnapshot(SequenceNumber snapshot) = 0;
+
+  // Writes what is in memory to tables.
+  virtual io::Status Flush() = 0;
+  // Runs a manual compaction to its end in the calling thread's name (the work is done by the background
+  // workers, within the limiter). `progress` may be null; it is called now and then from this thread.
+  // Cancelled if `cancel` becomes true.
+  virtual io::Status Compact(const CompactionRequest& request, const std::atomic<bool>& cancel,
+                             const std::function<void(const CompactionProgress&)>& progress) = 0;
+  // Blocks until no automatic compaction is due or running (tests, benchmarks).
+  virtual void WaitForQuiescence() = 0;
+  // Checks the engine's invariants (levels sorted and disjoint, files present, counts right; with
+  // `read_all` every byte of every table). Corruption names the first breach.
+  virtual io::Status VerifyInvariants(bool read_all) = 0;
+
+  virtual void SetCompactionRate(uint64_t bytes_per_second) = 0;
+  virtual void SetDeleteDeadline(int64_t ms) = 0;
+  virtual void SetCommitInterval(int64_t ms) = 0;
+  virtual void SetCacheBytes(uint64_t bytes) = 0;
+  virtual DbStats Stats() const = 0;
+};
+
+}  // namespace terracefs::lsm

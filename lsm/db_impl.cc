@@ -1,0 +1,346 @@
+#include "lsm/db_impl.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "io/base/log.h"
+#include "lsm/db_iterator.h"
+#include "lsm/level_iterator.h"
+#include "lsm/merging_iterator.h"
+
+namespace terracefs::lsm {
+namespace {
+
+// A writer waits while this many full log chunks have not reached the device.
+constexpr size_t kQueuedChunksStall = 16;
+// Delay of a write per level-0 table beyond the slow-down trigger, and per 64 KiB written.
+constexpr int64_t kSlowdownStepNs = 200'000;
+constexpr int64_t kSlowdownMaxNs = 20'000'000;
+constexpr int64_t kStallPollNs = 50'000'000;
+
+}  // namespace
+
+DbImpl::DbImpl(const Options& options, io::Storage& storage)
+    : options_(options),
+      storage_(storage),
+      limiter_(options.compaction_rate, *options.clock),
+      block_cache_(options.block_cache_bytes),
+      table_cache_(storage, block_cache_),
+      versions_(storage),
+      environment_{storage_, options_, table_cache_, limiter_,
+                   [this] { return versions_.NewFileNumber(); }},
+      delete_deadline_ms_(options.delete_deadline_ms),
+      commit_interval_ms_(options.commit_interval_ms) {}
+
+DbImpl::~DbImpl() {
+  if (const io::Status status = Close(); !status.ok()) {
+    io::LsmLog().error("closing the engine: {}", status.ToString());
+  }
+}
+
+int64_t DbImpl::NowSeconds() const { return options_.clock->WallNs() / 1'000'000'000; }
+
+// ---- Reads -------------------------------------------------------------------------------------
+
+std::shared_ptr<const View> DbImpl::CurrentView() const {
+  io::MutexLock lock(view_mutex_);
+  return view_;
+}
+
+SequenceNumber DbImpl::LastSequence() const {
+  return queue_ ? queue_->last_sequence() : kSequenceMax - 1;
+}
+
+SequenceNumber DbImpl::DurableSequence() const {
+  return queue_ ? queue_->durable_sequence() : kSequenceMax - 1;
+}
+
+SequenceNumber DbImpl::ReadSequence(const ReadOptions& options) const {
+  return options.snapshot == kSequenceMax ? LastSequence() : options.snapshot;
+}
+
+io::Result<std::optional<PinnedEntry>> DbImpl::GetFromTables(const Version& version,
+                                                             SequenceNumber snapshot,
+                                                             const ReadOptions& options,
+                                                             std::string_view key,
+                                                             MissingBlock* missing) {
+  const auto probe = [&](const FileRef& file) -> io::Result<std::optional<PinnedEntry>> {
+    const std::shared_ptr<TableReader> table =
+        TRY(table_cache_.Get(file->number, !options.cache_only || missing != nullptr));
+    return table->Get(options, key, snapshot, missing);
+  };
+  for (const FileRef& file : version.files(0)) {
+    if (key < file->smallest_user_key() || key > file->largest_user_key()) continue;
+    auto found = TRY(probe(file));
+    if (found) return found;
+  }
+  for (int level = 1; level < kLevelCount; ++level) {
+    const std::vector<FileRef>& files = version.files(level);
+    const size_t index = version.FindFile(level, key);
+    if (index == files.size() || key < files[index]->smallest_user_key()) continue;
+    auto found = TRY(probe(files[index]));
+    if (found) return found;
+  }
+  return std::optional<PinnedEntry>();
+}
+
+io::Result<std::optional<PinnedValue>> DbImpl::GetFrom(const std::shared_ptr<const View>& view,
+                                                       SequenceNumber snapshot,
+                                                       const ReadOptions& options,
+                                                       std::string_view key,
+                                                       MissingBlock* missing) {
+  std::optional<FoundEntry> found;
+  if (view->active) found = view->active->Get(key, snapshot);
+  for (size_t i = 0; !found && i < view->immutables.size(); ++i) {
+    found = view->immutables[i]->Get(key, snapshot);
+  }
+  std::shared_ptr<const void> owner = view;
+  if (!found) {
+    auto pinned = TRY(GetFromTables(*view->version, snapshot, options, key, missing));
+    if (!pinned) return std::optional<PinnedValue>();
+    found = pinned->entry;
+    owner = std::move(pinned->block);
+  }
+  switch (found->kind) {
+    case EntryKind::kDelete: return std::optional<PinnedValue>();
+    case EntryKind::kValue: return std::optional(PinnedValue(found->value, std::move(owner)));
+    case EntryKind::kReference:
+      return io::Status::NotSupported("value references are of a later format version");
+    case EntryKind::kDropRange:
+    case EntryKind::kCounter: break;
+  }
+  return io::Status::Corruption("entry of unknown kind in a sorted run");
+}
+
+io::Result<std::optional<PinnedValue>> DbImpl::Get(const ReadOptions& options,
+                                                   std::string_view key) {
+  const std::shared_ptr<const View> view = CurrentView();
+  return GetFrom(view, ReadSequence(options), options, key, nullptr);
+}
+
+io::Result<std::vector<std::optional<PinnedValue>>> DbImpl::MultiGet(
+    const ReadOptions& options, std::span<const std::string> keys) {
+  const std::shared_ptr<const View> view = CurrentView();
+  const SequenceNumber snapshot = ReadSequence(options);
+  std::vector<std::optional<PinnedValue>> values(keys.size());
+  std::vector<size_t> open(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) open[i] = i;
+
+  // Each round asks the cache only; what is missing is read in one submission and asked again. A
+  // block may be evicted in between, so after some rounds the rest is read one by one.
+  constexpr int kBatchRounds = kLevelCount + 2;
+  ReadOptions cache_only = options;
+  cache_only.cache_only = true;
+  for (int round = 0; !open.empty() && round < kBatchRounds; ++round) {
+    std::vector<size_t> still_open;
+    std::vector<MissingBlock> blocks;
+    for (const size_t i : open) {
+      MissingBlock missing;
+      auto value = GetFrom(view, snapshot, cache_only, keys[i], options.cache_only ? nullptr : &missing);
+      if (value.ok()) {
+        values[i] = std::move(value).value();
+      } else if (!value.status().Is(io::StatusCode::kWouldBlock) || options.cache_only) {
+        return value.status();
+      } else {
+        still_open.push_back(i);
+        if (missing.table != nullptr) blocks.push_back(missing);
+      }
+    }
+    open = std::move(still_open);
+    if (!blocks.empty()) TRY(TableReader::ReadBlocks(blocks));
+  }
+  for (const size_t i : open) values[i] = TRY(GetFrom(view, snapshot, options, keys[i], nullptr));
+  return values;
+}
+
+std::unique_ptr<Iterator> DbImpl::NewIterator(const ReadOptions& options) {
+  const std::shared_ptr<const View> view = CurrentView();
+  const SequenceNumber snapshot = ReadSequence(options);
+  const TableIteratorFactory open = [this, options](const FileRef& file) {
+    auto table = table_cache_.Get(file->number, !options.cache_only);
+    if (!table.ok()) return NewErrorIterator(table.status());
+    return (*table)->NewIterator(options);
+  };
+  std::vector<std::unique_ptr<Iterator>> children;
+  if (view->active) children.push_back(view->active->NewIterator());
+  for (const auto& table : view->immutables) children.push_back(table->NewIterator());
+  for (const FileRef& file : view->version->files(0)) {
+    if (!options.upper_bound.empty() && file->smallest_user_key() >= options.upper_bound) continue;
+    // A level iterator over one file opens it only when a seek reaches it.
+    children.push_back(NewLevelIterator({file}, open, options.upper_bound));
+  }
+  for (int level = 1; level < kLevelCount; ++level) {
+    if (view->version->files(level).empty()) continue;
+    children.push_back(NewLevelIterator(view->version->files(level), open, options.upper_bound));
+  }
+  return NewDbIterator(NewMergingIterator(std::move(children)), snapshot, options.upper_bound, view);
+}
+
+SequenceNumber DbImpl::AcquireSnapshot() {
+  io::MutexLock lock(snapshot_mutex_);
+  const SequenceNumber snapshot = LastSequence();
+  snapshots_.insert(snapshot);
+  return snapshot;
+}
+
+void DbImpl::ReleaseSnapshot(SequenceNumber snapshot) {
+  io::MutexLock lock(snapshot_mutex_);
+  const auto it = snapshots_.find(snapshot);
+  CHECK(it != snapshots_.end());
+  snapshots_.erase(it);
+}
+
+SequenceNumber DbImpl::SmallestSnapshot() const {
+  io::MutexLock lock(snapshot_mutex_);
+  const SequenceNumber last = LastSequence();
+  return snapshots_.empty() ? last : std::min(last, *snapshots_.begin());
+}
+
+// ---- Writes ------------------------------------------------------------------------------------
+
+bool DbImpl::WriteWouldStall() const {
+  if (!queue_) return false;
+  return (immutable_count_.load(std::memory_order_relaxed) >=
+              static_cast<size_t>(options_.immutable_memtable_count_max) &&
+          queue_->nearly_full()) ||
+         level0_count_.load(std::memory_order_relaxed) >=
+             static_cast<size_t>(options_.l0_slowdown_trigger) ||
+         queue_->queued_chunk_count() >= kQueuedChunksStall;
+}
+
+void DbImpl::UpdatePressure(const Version& version) {
+  level0_count_.store(version.files(0).size(), std::memory_order_relaxed);
+}
+
+// Makes a writer wait while the background is behind: a little from the slow-down trigger on, growing
+// with every level-0 table; fully only at the stop trigger, at the memtable limit, or while the device
+// does not keep up with the log.
+io::Status DbImpl::Throttle(size_t batch_bytes) {
+  if (!WriteWouldStall()) return io::Status::Ok();
+  const int64_t begin_ns = options_.clock->SteadyNs();
+  io::MutexLock lock(jobs_mutex_);
+  for (;;) {
+    if (stopping_) return io::Status::ShuttingDown();
+    // The queue's lock comes before this one.
+    lock.Unlock();
+    const io::Status log_error = queue_->error();
+    lock.Lock();
+    TRY(log_error);
+    const bool memtables_full = immutables_.size() >= static_cast<size_t>(
+                                                          options_.immutable_memtable_count_max) &&
+                                queue_->nearly_full();
+    const bool stop = memtables_full || queue_->queued_chunk_count() >= kQueuedChunksStall ||
+                      level0_count_.load(std::memory_order_relaxed) >=
+                          static_cast<size_t>(options_.l0_stop_trigger);
+    if (!stop) break;
+    // A full disk or a broken manifest will not get better by waiting here.
+    if (memtables_full && !flush_error_.ok()) return flush_error_;
+    job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(kStallPollNs));
+  }
+  const auto level0 = static_cast<int64_t>(level0_count_.load(std::memory_order_relaxed));
+  const int64_t excess = level0 - options_.l0_slowdown_trigger + 1;
+  if (excess > 0) {
+    const auto units = static_cast<int64_t>(batch_bytes / (64 * io::kKiB)) + 1;
+    const int64_t delay_ns = std::min(excess * units * kSlowdownStepNs, kSlowdownMaxNs);
+    job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(delay_ns));
+  }
+  stall_ns_.fetch_add(static_cast<uint64_t>(options_.clock->SteadyNs() - begin_ns),
+                      std::memory_order_relaxed);
+  return io::Status::Ok();
+}
+
+io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {
+  if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
+  if (!batch.empty()) {
+    TRY(Throttle(batch.bytes()));
+    TRY(queue_->Write(std::move(batch)));
+  }
+  return durable ? queue_->Sync() : io::Status::Ok();
+}
+
+io::Status DbImpl::Sync() { return queue_ ? queue_->Sync() : io::Status::Ok(); }
+
+int64_t DbImpl::Counter(uint8_t id) const {
+  CHECK(id < kCounterCount);
+  if (queue_) return queue_->counter(id);
+  int64_t sum = versions_.counters()[id];
+  for (const auto& table : CurrentView()->immutables) sum += table->counter_deltas()[id];
+  return sum;
+}
+
+// ---- Settings and statistics -------------------------------------------------------------------
+
+void DbImpl::SetCompactionRate(uint64_t bytes_per_second) { limiter_.SetRate(bytes_per_second); }
+void DbImpl::SetDeleteDeadline(int64_t ms) { delete_deadline_ms_.store(ms); }
+void DbImpl::SetCommitInterval(int64_t ms) { commit_interval_ms_.store(ms); }
+void DbImpl::SetCacheBytes(uint64_t bytes) { block_cache_.SetCapacity(bytes); }
+
+DbStats DbImpl::Stats() const {
+  DbStats stats;
+  const Shape shape = versions_.shape();
+  if (queue_) {
+    stats.wal_bytes = queue_->log_bytes_written();
+    stats.user_bytes_written = queue_->user_bytes_written();
+    stats.memtable_bytes = queue_->active_memtable()->memory_bytes();
+    stats.log_file_bytes =
+        options_.log_file_bytes * (recycler_->KeptNumbers().size() + 1 + immutable_count_.load());
+  }
+  stats.flush_bytes = flushed_bytes_.load();
+  stats.stall_ns = stall_ns_.load();
+  {
+    io::MutexLock lock(jobs_mutex_);
+    const PickContext context{shape, options_, in_use_};
+    for (int level = 0; level < kLevelCount; ++level) {
+      LevelStats& out = stats.levels[static_cast<size_t>(level)];
+      out.level = level;
+      out.files = shape.version->files(level).size();
+      out.bytes = shape.version->LevelBytes(level);
+      out.score = LevelScore(context, level);
+      for (const FileRef& file : shape.version->files(level)) {
+        out.tombstones += file->info.tombstone_count;
+      }
+      stats.live_table_bytes += out.bytes;
+    }
+    stats.compaction_pending_bytes = PendingBytes(context);
+    stats.jobs_running = static_cast<uint64_t>(running_count_);
+    stats.jobs_done = jobs_done_;
+    stats.trivial_moves = trivial_moves_;
+    stats.delete_only = delete_only_;
+    for (const Immutable& immutable : immutables_) {
+      stats.memtable_bytes += immutable.table->memory_bytes();
+    }
+  }
+  stats.compaction_bytes_read = counters_.bytes_read.load();
+  stats.compaction_bytes_written = counters_.bytes_written.load();
+  for (const DropRule rule : {DropRule::kHidden, DropRule::kTombstone, DropRule::kDropRange}) {
+    stats.dropped[DropRuleName(rule)] = counters_.dropped[static_cast<size_t>(rule)].load();
+  }
+  stats.limiter = limiter_.stats();
+  stats.cache = block_cache_.stats();
+  return stats;
+}
+
+io::Status DbImpl::VerifyInvariants(bool read_all) {
+  const Shape shape = versions_.shape();
+  for (int level = 0; level < kLevelCount; ++level) {
+    const std::vector<FileRef>& files = shape.version->files(level);
+    for (size_t i = 0; i < files.size(); ++i) {
+      const std::shared_ptr<TableReader> table = TRY(table_cache_.Get(files[i]->number));
+      const TableInfo& info = table->info();
+      const std::string name = "table " + std::to_string(files[i]->number);
+      if (info.entry_count != files[i]->info.entry_count ||
+          info.smallest != files[i]->info.smallest || info.largest != files[i]->info.largest) {
+        return io::Status::Corruption("properties differ from the manifest's", name);
+      }
+      if (level > 0 && i > 0 &&
+          files[i - 1]->largest_user_key() >= files[i]->smallest_user_key()) {
+        return io::Status::Corruption("overlaps its neighbour at level " + std::to_string(level),
+                                      name);
+      }
+      if (read_all) TRY(table->Verify(nullptr, io::IoPriority::kScrub));
+    }
+  }
+  return io::Status::Ok();
+}
+
+}  // namespace terracefs::lsm

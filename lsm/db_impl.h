@@ -1,0 +1,164 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "io/base/mutex.h"
+#include "io/rate_limiter.h"
+#include "lsm/compaction/job.h"
+#include "lsm/compaction/picker.h"
+#include "lsm/compaction/ranges_in_use.h"
+#include "lsm/db.h"
+#include "lsm/manifest/version_set.h"
+#include "lsm/table/table_cache.h"
+#include "lsm/view.h"
+#include "lsm/wal/wal_recycler.h"
+#include "lsm/write_queue.h"
+
+namespace terracefs::lsm {
+
+// The engine. Sources: db_impl.cc (API, reads, writes), recovery.cc (Open and what it does),
+// background.cc (flush, compaction and upkeep threads).
+//
+// Locks, in the order they may be taken: the write queue's, jobs_mutex_, the version set's, view_mutex_.
+// None but the write queue's (on rotation) and the version set's manifest lock is held across I/O.
+class DbImpl final : public Db {
+ public:
+  DbImpl(const Options& options, io::Storage& storage);
+  ~DbImpl() override;
+
+  io::Status Recover();
+
+  io::Status Close() override;
+  io::Status Write(WriteBatch&& batch, bool durable) override;
+  io::Status Sync() override;
+  bool WriteWouldStall() const override;
+  SequenceNumber LastSequence() const override;
+  SequenceNumber DurableSequence() const override;
+  io::Result<std::optional<PinnedValue>> Get(const ReadOptions& options,
+                                             std::string_view key) override;
+  io::Result<std::vector<std::optional<PinnedValue>>> MultiGet(
+      const ReadOptions& options, std::span<const std::string> keys) override;
+  std::unique_ptr<Iterator> NewIterator(const ReadOptions& options) override;
+  int64_t Counter(uint8_t id) const override;
+  SequenceNumber AcquireSnapshot() override;
+  void ReleaseSnapshot(SequenceNumber snapshot) override;
+  io::Status Flush() override;
+  io::Status Compact(const CompactionRequest& request, const std::atomic<bool>& cancel,
+                     const std::function<void(const CompactionProgress&)>& progress) override;
+  void WaitForQuiescence() override;
+  io::Status VerifyInvariants(bool read_all) override;
+  void SetCompactionRate(uint64_t bytes_per_second) override;
+  void SetDeleteDeadline(int64_t ms) override;
+  void SetCommitInterval(int64_t ms) override;
+  void SetCacheBytes(uint64_t bytes) override;
+  DbStats Stats() const override;
+
+ private:
+  struct Immutable {
+    std::shared_ptr<MemTable> table;
+    SequenceNumber last_sequence = 0;
+    FileNumber log = 0;       // holds its batches; 0 = several (recovered)
+    FileNumber next_log = 0;  // the log of the table after it
+  };
+
+  // Reads.
+  std::shared_ptr<const View> CurrentView() const EXCLUDES(view_mutex_);
+  SequenceNumber ReadSequence(const ReadOptions& options) const;
+  io::Result<std::optional<PinnedValue>> GetFrom(const std::shared_ptr<const View>& view,
+                                                 SequenceNumber snapshot,
+                                                 const ReadOptions& options, std::string_view key,
+                                                 MissingBlock* missing);
+  io::Result<std::optional<PinnedEntry>> GetFromTables(const Version& version,
+                                                       SequenceNumber snapshot,
+                                                       const ReadOptions& options,
+                                                       std::string_view key, MissingBlock* missing);
+
+  // Back-pressure.
+  io::Status Throttle(size_t batch_bytes) EXCLUDES(jobs_mutex_);
+  void UpdatePressure(const Version& version);
+
+  // Recovery.
+  io::Result<std::vector<Immutable>> ReplayOldLogs();
+  io::Status StartLog(SequenceNumber last_sequence);
+  io::Status RemoveLeftovers();
+
+  // Background.
+  void StartThreads();
+  void OnRotate(std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh,
+                SequenceNumber last_sequence, FileNumber next_log);
+  void FlushLoop() noexcept;
+  void WorkerLoop() noexcept;
+  void UpkeepLoop() noexcept;
+  io::Status FlushOne(const Immutable& immutable);
+  io::Status FlushOldest() EXCLUDES(jobs_mutex_);
+  void StopThreads() EXCLUDES(jobs_mutex_);
+  io::Status RunPlan(const CompactionPlan& plan, const std::function<io::Status()>& stop)
+      EXCLUDES(jobs_mutex_);
+  io::Status Install(VersionEdit edit, const MemTable* flushed);
+  void UpkeepOnce() EXCLUDES(jobs_mutex_);
+  void PurgeObsolete();
+  io::Status CompactLevel(int level, bool in_place, const std::atomic<bool>& cancel,
+                          const std::function<void(uint64_t bytes_done)>& on_progress);
+  SequenceNumber SmallestSnapshot() const EXCLUDES(snapshot_mutex_);
+  std::optional<CompactionPlan> PickLocked(const Shape& shape) REQUIRES(jobs_mutex_);
+  int64_t NowSeconds() const;
+
+  const Options options_;
+  io::Storage& storage_;
+  io::RateLimiter limiter_;
+  BlockCache block_cache_;
+  TableCache table_cache_;
+  VersionSet versions_;
+  std::unique_ptr<WalRecycler> recycler_;
+  std::unique_ptr<WriteQueue> queue_;  // null when read-only
+  const JobEnvironment environment_;
+
+  mutable io::Mutex view_mutex_;
+  std::shared_ptr<const View> view_ GUARDED_BY(view_mutex_);
+
+  mutable io::Mutex snapshot_mutex_;
+  std::multiset<SequenceNumber> snapshots_ GUARDED_BY(snapshot_mutex_);
+
+  // Jobs: what waits, what runs.
+  mutable io::Mutex jobs_mutex_;
+  io::CondVar flush_wanted_;
+  io::CondVar work_wanted_;
+  io::CondVar upkeep_wanted_;
+  io::CondVar job_done_;
+  std::deque<Immutable> immutables_ GUARDED_BY(jobs_mutex_);  // oldest first
+  FileNumber active_log_ GUARDED_BY(jobs_mutex_) = 0;
+  RangesInUse in_use_ GUARDED_BY(jobs_mutex_);
+  std::set<FileNumber> quarantined_ GUARDED_BY(jobs_mutex_);  // damaged inputs, left alone
+  io::Status flush_error_ GUARDED_BY(jobs_mutex_);
+  int running_count_ GUARDED_BY(jobs_mutex_) = 0;
+  int flushing_count_ GUARDED_BY(jobs_mutex_) = 0;
+  uint64_t jobs_done_ GUARDED_BY(jobs_mutex_) = 0;
+  uint64_t trivial_moves_ GUARDED_BY(jobs_mutex_) = 0;
+  uint64_t delete_only_ GUARDED_BY(jobs_mutex_) = 0;
+  bool stopping_ GUARDED_BY(jobs_mutex_) = false;
+
+  // Counters and settings; relaxed, they order nothing. The pressure values are hints that every
+  // writer reads: a stale one delays a write a little more or less.
+  JobCounters counters_;
+  std::atomic<uint64_t> flushed_bytes_{0};
+  std::atomic<uint64_t> stall_ns_{0};
+  std::atomic<size_t> immutable_count_{0};
+  std::atomic<size_t> level0_count_{0};
+  std::atomic<int64_t> delete_deadline_ms_;
+  std::atomic<int64_t> commit_interval_ms_;
+  std::atomic<bool> stop_jobs_{false};
+  std::atomic<bool> closed_{false};
+
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace terracefs::lsm

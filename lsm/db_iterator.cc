@@ -1,0 +1,91 @@
+#include "lsm/db_iterator.h"
+
+#include <string>
+
+namespace terracefs::lsm {
+namespace {
+
+class DbIterator final : public Iterator {
+ public:
+  DbIterator(std::unique_ptr<Iterator> input, SequenceNumber snapshot, std::string_view upper_bound,
+             std::shared_ptr<const void> owner)
+      : owner_(std::move(owner)),
+        input_(std::move(input)),
+        snapshot_(snapshot),
+        upper_bound_(upper_bound) {}
+
+  bool Valid() const override { return valid_; }
+
+  void SeekToFirst() override {
+    skipping_ = false;
+    input_->SeekToFirst();
+    FindVisible();
+  }
+
+  void Seek(std::string_view target) override {
+    skipping_ = false;
+    seek_key_.assign(target);
+    io::PutFixed64(&seek_key_, snapshot_ << 8 | 0xff);
+    input_->Seek(seek_key_);
+    FindVisible();
+  }
+
+  void Next() override {
+    Skip(UserKey(input_->key()));
+    input_->Next();
+    FindVisible();
+  }
+
+  std::string_view key() const override { return UserKey(input_->key()); }
+  std::string_view value() const override { return input_->value(); }
+  io::Status status() const override { return status_; }
+
+ private:
+  // Older versions of `user_key` are to be passed over.
+  void Skip(std::string_view user_key) {
+    skipping_ = true;
+    skip_key_.assign(user_key);
+  }
+
+  void FindVisible() {
+    valid_ = false;
+    for (; input_->Valid(); input_->Next()) {
+      const std::string_view user_key = UserKey(input_->key());
+      if (!upper_bound_.empty() && user_key >= upper_bound_) return;
+      if (KeySequence(input_->key()) > snapshot_) continue;
+      if (skipping_ && user_key == skip_key_) continue;
+      switch (KeyKind(input_->key())) {
+        case EntryKind::kDelete: Skip(user_key); continue;
+        case EntryKind::kValue: valid_ = true; return;
+        case EntryKind::kReference:
+          status_ = io::Status::NotSupported("value references are of a later format version");
+          return;
+        case EntryKind::kDropRange:
+        case EntryKind::kCounter: break;
+      }
+      status_ = io::Status::Corruption("entry of unknown kind in a sorted run");
+      return;
+    }
+    status_ = input_->status();
+  }
+
+  const std::shared_ptr<const void> owner_;  // first: dies after the input
+  const std::unique_ptr<Iterator> input_;
+  const SequenceNumber snapshot_;
+  const std::string_view upper_bound_;
+  bool valid_ = false;
+  bool skipping_ = false;
+  std::string skip_key_;
+  std::string seek_key_;
+  io::Status status_;
+};
+
+}  // namespace
+
+std::unique_ptr<Iterator> NewDbIterator(std::unique_ptr<Iterator> input, SequenceNumber snapshot,
+                                        std::string_view upper_bound,
+                                        std::shared_ptr<const void> owner) {
+  return std::make_unique<DbIterator>(std::move(input), snapshot, upper_bound, std::move(owner));
+}
+
+}  // namespace terracefs::lsm

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+#include "io/base/clock.h"
+#include "io/base/units.h"
+
+namespace terracefs::lsm {
+
+inline constexpr int kLevelCount = 7;
+
+// Everything about an open engine. Sizes in bytes. The live-settable ones have a setter on Db.
+struct Options {
+  uint64_t memtable_bytes = 64 * io::kMiB;
+  uint64_t log_file_bytes = 64 * io::kMiB;
+  int immutable_memtable_count_max = 3;  // a write waits for a flush beyond this
+  uint64_t block_cache_bytes = 256 * io::kMiB;
+
+  // Longest time before a write is durable by itself; 0 = only when asked.
+  int64_t commit_interval_ms = 5000;
+
+  int l0_compaction_trigger = 4;   // tables
+  int l0_slowdown_trigger = 12;    // writes are delayed a little, more and more
+  int l0_stop_trigger = 36;        // writes wait
+  uint64_t level1_bytes = 256 * io::kMiB;
+  int level_multiplier = 10;
+  uint64_t table_bytes = 32 * io::kMiB;  // output tables are cut at about this size
+  uint64_t block_bytes = 16 * io::kKiB;
+
+  int compaction_workers = 1;
+  // All background bytes per second, reads and writes; 0 = unlimited.
+  uint64_t compaction_rate = 0;
+  // A tombstone is gone from the store at most this long after it was written.
+  int64_t delete_deadline_ms = 600'000;
+
+  // The domain of a key: tables are cut where it changes, and may be cut where `group` changes once
+  // they are large enough. May be null. Must be a pure function; a prefix of the key.
+  std::string_view (*domain_of)(std::string_view user_key) = nullptr;
+  std::string_view (*group_of)(std::string_view user_key) = nullptr;
+  // Which keys go into filters; null = all.
+  bool (*filter_key)(std::string_view user_key) = nullptr;
+
+  bool read_only = false;  // nothing is ever written; recovery happens in memory
+  bool verify_checksums_on_compaction = true;
+  bool disable_automatic_compaction = false;  // tests only: jobs run when asked for
+
+  const io::Clock* clock = &io::SystemClock();
+};
+
+}  // namespace terracefs::lsm

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "io/base/result.h"
+#include "io/rate_limiter.h"
+#include "io/storage.h"
+#include "lsm/iterator.h"
+#include "lsm/memtable/memtable.h"
+#include "lsm/read_options.h"
+#include "lsm/table/block.h"
+#include "lsm/table/block_cache.h"
+#include "lsm/table/table_builder.h"
+#include "lsm/table/table_format.h"
+
+namespace terracefs::lsm {
+
+// An entry together with the block that holds its value.
+struct PinnedEntry {
+  FoundEntry entry;
+  std::shared_ptr<const Block> block;
+};
+
+// A data block that a cache-only look-up would have had to read. Whoever keeps one keeps the table
+// open.
+struct MissingBlock {
+  class TableReader* table = nullptr;
+  BlockHandle handle;
+};
+
+// An open table. Index and filter are in memory. Safe from any thread. Damage in a block makes
+// the reads that need it fail with Corruption naming file and offset, and no others.
+class TableReader {
+ public:
+  // Verifies footer, index, filter and properties. `file` is open for reading, direct or not.
+  // `cache` is borrowed and may be null. Corruption for damage, NotSupported for an unknown format
+  // version.
+  static io::Result<std::shared_ptr<TableReader>> Open(std::unique_ptr<io::File> file,
+                                                       FileNumber number, BlockCache* cache);
+  ~TableReader();
+
+  // The newest version of `user_key` at or below `snapshot`, tombstones included. With
+  // options.cache_only and the block not in memory: WouldBlock, and `missing` (if not null) is
+  // filled in.
+  io::Result<std::optional<PinnedEntry>> Get(const ReadOptions& options, std::string_view user_key,
+                                             SequenceNumber snapshot, MissingBlock* missing);
+  // False only if the table cannot hold the key. No I/O.
+  bool MayContain(std::string_view user_key) const;
+
+  // Over internal keys, those at or after options.upper_bound left out; all versions:
+  // options.snapshot is not looked at. Reads ahead (see lsm/table/range_iterator.h). The reader
+  // must outlive it.
+  std::unique_ptr<Iterator> NewIterator(const ReadOptions& options);
+  // The same for a background job: reads 1 MiB at a time with the next read already in flight, past
+  // the block cache, charging `limiter` (may be null). A Seek that lands beyond what is buffered
+  // skips the blocks in between without reading them. Keys that do not ascend, or a pass from
+  // SeekToFirst to the end that does not see every entry, are Corruption. The iterator stays in one
+  // thread, destructor included.
+  std::unique_ptr<Iterator> NewJobIterator(io::RateLimiter* limiter, io::IoPriority priority);
+
+  // Reads the blocks into the cache, all at once (they may belong to different tables, and the same
+  // may be named twice). One submission per table: a File takes only its own requests. Tries all of
+  // them and returns the first error. A block may be gone from a small cache when this returns:
+  // look again with cache_only off, or not for ever.
+  static io::Status ReadBlocks(std::span<const MissingBlock> blocks);
+
+  // Bytes of data blocks that lie between two user keys (half-open; an empty `end` is no bound), to
+  // the precision of a block, from the index; no I/O.
+  uint64_t ApproximateBytes(std::string_view begin, std::string_view end) const;
+  // Reads everything and verifies checksums, order, counts and bounds against the properties, and
+  // that the filter knows every key.
+  io::Status Verify(io::RateLimiter* limiter, io::IoPriority priority);
+
+  FileNumber number() const;
+  const TableInfo& info() const;
+
+ private:
+  struct Rep;
+  explicit TableReader(std::unique_ptr<Rep> rep);
+  std::unique_ptr<Rep> rep_;
+};
+
+}  // namespace terracefs::lsm

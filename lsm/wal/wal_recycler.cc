@@ -1,0 +1,207 @@
+#include "lsm/wal/wal_recycler.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "io/aligned_buffer.h"
+#include "io/base/check.h"
+#include "io/base/log.h"
+#include "io/base/units.h"
+#include "lsm/file_names.h"
+#include "lsm/wal/wal_format.h"
+
+namespace terracefs::lsm {
+namespace {
+
+constexpr uint64_t kZeroWriteBytes = io::kMiB;
+
+std::string LogName(FileNumber number) { return FileName(FileKind::kLog, number); }
+
+}  // namespace
+
+WalRecycler::WalRecycler(io::Storage& storage, uint64_t log_file_bytes,
+                         std::function<FileNumber()> new_file_number)
+    : storage_(storage),
+      log_file_bytes_(io::RoundUp(log_file_bytes, kWalBlockBytes)),
+      new_file_number_(std::move(new_file_number)) {}
+
+io::Status WalRecycler::Prepare() {
+  io::MutexLock prepare_lock(prepare_mutex_);
+  // A second round is due only if Take overtook the first; it then finds the first round's log
+  // among the spares, so it is quick.
+  while (true) {
+    {
+      io::MutexLock lock(mutex_);
+      if (ready_.file != nullptr) return io::Status::Ok();
+    }
+    ReadyLog log = TRY(MakeLog(/*write_out=*/true));
+    bool kept = true;
+    {
+      io::MutexLock lock(mutex_);
+      EndPreparationLocked(log.number);
+      if (log.number > last_taken_) {
+        ready_ = std::move(log);
+        return io::Status::Ok();
+      }
+      kept = KeepLocked(log.number);
+    }
+    log.file.reset();
+    if (!kept) DropLog(log.number);
+  }
+}
+
+io::Result<WalRecycler::ReadyLog> WalRecycler::Take() {
+  {
+    io::MutexLock lock(mutex_);
+    if (ready_.file != nullptr) {
+      last_taken_ = ready_.number;
+      return std::exchange(ready_, ReadyLog());
+    }
+  }
+  ReadyLog log = TRY(MakeLog(/*write_out=*/false));
+  ReadyLog overtaken;
+  bool kept = true;
+  {
+    io::MutexLock lock(mutex_);
+    EndPreparationLocked(log.number);
+    last_taken_ = std::max(last_taken_, log.number);
+    if (ready_.file != nullptr && ready_.number < last_taken_) {
+      overtaken = std::exchange(ready_, ReadyLog());
+      kept = KeepLocked(overtaken.number);
+    }
+  }
+  overtaken.file.reset();
+  if (!kept) DropLog(overtaken.number);
+  return log;
+}
+
+io::Result<WalRecycler::ReadyLog> WalRecycler::MakeLog(bool write_out) {
+  const FileNumber number = new_file_number_();
+  std::optional<FileNumber> spare;
+  {
+    io::MutexLock lock(mutex_);
+    // Before the file exists, so that nobody who lists the directory takes it for obsolete. The
+    // spare stays in its list's stead here until it has its new name.
+    in_preparation_.push_back(number);
+    if (!spares_.empty()) {
+      spare = spares_.back();
+      spares_.pop_back();
+      in_preparation_.push_back(*spare);
+    }
+  }
+  io::Result<ReadyLog> log = spare ? RenameSpare(*spare, number) : CreateLog(number, write_out);
+  io::MutexLock lock(mutex_);
+  if (spare) EndPreparationLocked(*spare);
+  if (!log.ok()) EndPreparationLocked(number);
+  return log;
+}
+
+io::Result<WalRecycler::ReadyLog> WalRecycler::RenameSpare(FileNumber spare, FileNumber number) {
+  const io::Status renamed = storage_.Rename(LogName(spare), LogName(number));
+  if (!renamed.ok()) {
+    // A spare that is gone is forgotten; any other is kept for the next try.
+    if (!renamed.Is(io::StatusCode::kNotFound)) {
+      io::MutexLock lock(mutex_);
+      spares_.push_back(spare);
+    }
+    return renamed;
+  }
+  // The file may bear either name after a crash until the directory is synced: no harm before
+  // somebody relies on what is in it.
+  const io::Status synced = storage_.SyncDirectory();
+  io::Result<std::unique_ptr<io::File>> file =
+      synced.ok() ? storage_.Open(LogName(number), {.write = true, .direct = true})
+                  : io::Result<std::unique_ptr<io::File>>(synced);
+  if (!file.ok()) {
+    io::MutexLock lock(mutex_);
+    spares_.push_back(number);
+    return std::move(file).status();
+  }
+  return ReadyLog{number, std::move(file).value()};
+}
+
+io::Result<WalRecycler::ReadyLog> WalRecycler::CreateLog(FileNumber number, bool write_out) {
+  // Exclusive: a file of that number would be somebody's log.
+  std::unique_ptr<io::File> file = TRY(storage_.Open(
+      LogName(number), {.write = true, .create = true, .exclusive = true, .direct = true}));
+  const io::Status filled = FillNewFile(*file, write_out);
+  if (!filled.ok()) {
+    file.reset();
+    DropLog(number);
+    return filled;
+  }
+  return ReadyLog{number, std::move(file)};
+}
+
+io::Status WalRecycler::FillNewFile(io::File& file, bool write_out) {
+  // Space first: if it is not to be had, better to know before writing half of it.
+  TRY(file.Allocate(log_file_bytes_));
+  if (write_out) {
+    io::AlignedBuffer zeros(std::min(kZeroWriteBytes, log_file_bytes_));
+    std::memset(zeros.data(), 0, zeros.capacity());
+    for (uint64_t offset = 0; offset < log_file_bytes_;) {
+      const uint64_t bytes = std::min(kZeroWriteBytes, log_file_bytes_ - offset);
+      TRY(file.Write(offset, {zeros.data(), bytes}));
+      offset += bytes;
+    }
+  }
+  TRY(file.Sync());
+  return storage_.SyncDirectory();
+}
+
+io::Status WalRecycler::Recycle(FileNumber number) {
+  const std::string name = LogName(number);
+  bool wanted = false;
+  {
+    io::MutexLock lock(mutex_);
+    wanted = spares_.size() < kSpareCountMax;
+  }
+  if (wanted) {
+    // A log that was cut short or outgrew its size is no better than a new file, or wastes space.
+    io::Result<std::unique_ptr<io::File>> opened = storage_.Open(name, {.direct = true});
+    if (!opened.ok() && opened.status().Is(io::StatusCode::kNotFound)) return io::Status::Ok();
+    const std::unique_ptr<io::File> file = TRY(std::move(opened));
+    wanted = TRY(file->SizeBytes())
+    == log_file_bytes_;
+  }
+  if (wanted) {
+    io::MutexLock lock(mutex_);
+    if (KeepLocked(number)) return io::Status::Ok();
+  }
+  const io::Status removed = storage_.Remove(name);
+  return removed.Is(io::StatusCode::kNotFound) ? io::Status::Ok() : removed;
+}
+
+std::vector<FileNumber> WalRecycler::KeptNumbers() const {
+  io::MutexLock lock(mutex_);
+  std::vector<FileNumber> numbers = spares_;
+  numbers.insert(numbers.end(), in_preparation_.begin(), in_preparation_.end());
+  if (ready_.file != nullptr) numbers.push_back(ready_.number);
+  std::sort(numbers.begin(), numbers.end());
+  return numbers;
+}
+
+bool WalRecycler::KeepLocked(FileNumber number) {
+  if (std::find(spares_.begin(), spares_.end(), number) != spares_.end()) return true;
+  if (spares_.size() >= kSpareCountMax) return false;
+  spares_.push_back(number);
+  return true;
+}
+
+void WalRecycler::EndPreparationLocked(FileNumber number) {
+  const auto position = std::find(in_preparation_.begin(), in_preparation_.end(), number);
+  CHECK(position != in_preparation_.end());
+  in_preparation_.erase(position);
+}
+
+void WalRecycler::DropLog(FileNumber number) {
+  const io::Status removed = storage_.Remove(LogName(number));
+  if (!removed.ok()) {
+    // Not lost: it is in nobody's list, so the next look for obsolete files finds it.
+    io::LsmLog().warn("unused log not removed: {}", removed.ToString());
+  }
+}
+
+}  // namespace terracefs::lsm

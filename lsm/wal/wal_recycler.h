@@ -1,0 +1,71 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "io/base/mutex.h"
+#include "io/storage.h"
+#include "lsm/key.h"
+
+namespace terracefs::lsm {
+
+// Keeps the next log file ready, and obsolete ones for reuse: writing into blocks that were
+// written before is twice as fast to make durable as growing a file (measured, architecture.md 4).
+// A log file is written out with zeros once when made; its name and size are durable before it is
+// handed out. Safe from any thread; Prepare does the slow part and is called by a background
+// thread.
+//
+// Logs come out of Take in ascending order of their numbers (replay depends on it), even if a log
+// made on the spot overtakes one in preparation. A failure leaves nothing behind but files that
+// are kept for reuse or removed; the call may be repeated.
+class WalRecycler {
+ public:
+  static constexpr size_t kSpareCountMax = 2;
+
+  // `new_file_number` hands out numbers (thread-safe): each larger than the one before and than
+  // that of any file in the store. It is called without a lock that Take or KeptNumbers needs.
+  WalRecycler(io::Storage& storage, uint64_t log_file_bytes,
+              std::function<FileNumber()> new_file_number);
+
+  struct ReadyLog {
+    FileNumber number = 0;
+    std::unique_ptr<io::File> file;  // open for direct writing
+  };
+  // Makes sure a log is ready: renames a spare to a new number, or writes a new file; then syncs
+  // the directory. Does nothing if one is ready.
+  io::Status Prepare() EXCLUDES(mutex_, prepare_mutex_);
+  // The ready log, or a spare renamed, or one made on the spot (preallocated but not written out:
+  // slower to sync, but quick to have).
+  io::Result<ReadyLog> Take() EXCLUDES(mutex_);
+  // An obsolete log: kept as a spare, or removed if there are enough or it has not the right size.
+  // The manifest must durably not need it any more. Ok if there is no such file.
+  io::Status Recycle(FileNumber number) EXCLUDES(mutex_);
+  // Files that are not obsolete although no memtable needs them: ready and spare ones, and those
+  // being made. A log leaves this list when Take returns it.
+  std::vector<FileNumber> KeptNumbers() const EXCLUDES(mutex_);
+
+ private:
+  // A log under a new number, durable, made of a spare if there is one. Its number is in
+  // in_preparation_ on success, and nowhere on failure.
+  io::Result<ReadyLog> MakeLog(bool write_out) EXCLUDES(mutex_);
+  io::Result<ReadyLog> RenameSpare(FileNumber spare, FileNumber number) EXCLUDES(mutex_);
+  io::Result<ReadyLog> CreateLog(FileNumber number, bool write_out);
+  io::Status FillNewFile(io::File& file, bool write_out);
+  // Makes a spare of a log that is not needed, or says that the caller must remove it.
+  [[nodiscard]] bool KeepLocked(FileNumber number) REQUIRES(mutex_);
+  void EndPreparationLocked(FileNumber number) REQUIRES(mutex_);
+  void DropLog(FileNumber number);
+
+  io::Storage& storage_;
+  const uint64_t log_file_bytes_;  // multiple of kWalBlockBytes
+  const std::function<FileNumber()> new_file_number_;
+  io::Mutex prepare_mutex_;            // one Prepare at a time; held across I/O, before mutex_
+  mutable io::Mutex mutex_;            // never held across I/O
+  ReadyLog ready_ GUARDED_BY(mutex_);  // if there is one, its number is above last_taken_
+  FileNumber last_taken_ GUARDED_BY(mutex_) = 0;
+  std::vector<FileNumber> in_preparation_ GUARDED_BY(mutex_);
+  std::vector<FileNumber> spares_ GUARDED_BY(mutex_);
+};
+
+}  // namespace terracefs::lsm

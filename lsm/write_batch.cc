@@ -1,0 +1,100 @@
+#include "lsm/write_batch.h"
+
+#include <limits>
+#include <utility>
+
+#include "io/base/check.h"
+#include "io/base/coding.h"
+
+namespace terracefs::lsm {
+namespace {
+
+constexpr size_t kLengthMax = std::numeric_limits<uint32_t>::max();
+
+void AppendLength(std::string* out, size_t bytes) {
+  CHECK(bytes <= kLengthMax);
+  io::PutVarint32(out, static_cast<uint32_t>(bytes));
+}
+
+// Appends kind and key; the value follows.
+void AppendHead(std::string* out, EntryKind kind, std::string_view key) {
+  out->push_back(static_cast<char>(kind));
+  AppendLength(out, key.size());
+  out->append(key);
+}
+
+bool IsBatchKind(uint8_t kind) {
+  return kind >= static_cast<uint8_t>(EntryKind::kDelete) &&
+         kind <= static_cast<uint8_t>(EntryKind::kDropRange);
+}
+
+}  // namespace
+
+void WriteBatch::Put(std::string_view key, std::string_view value) { Put(key, value, {}); }
+
+void WriteBatch::Put(std::string_view key, std::string_view value_head,
+                     std::string_view value_tail) {
+  AppendHead(&representation_, EntryKind::kValue, key);
+  AppendLength(&representation_, value_head.size() + value_tail.size());
+  representation_.append(value_head);
+  representation_.append(value_tail);
+  ++count_;
+}
+
+void WriteBatch::Delete(std::string_view key) {
+  AppendHead(&representation_, EntryKind::kDelete, key);
+  AppendLength(&representation_, 0);
+  ++count_;
+}
+
+void WriteBatch::DropRange(std::string_view begin, std::string_view end) {
+  AppendHead(&representation_, EntryKind::kDropRange, begin);
+  AppendLength(&representation_, end.size());
+  representation_.append(end);
+  ++count_;
+}
+
+void WriteBatch::Clear() {
+  representation_.clear();
+  count_ = 0;
+}
+
+std::string WriteBatch::TakeRepresentation() {
+  count_ = 0;
+  return std::exchange(representation_, std::string());
+}
+
+io::Status WriteBatch::ForEach(std::string_view representation, uint32_t expected_count,
+                               const std::function<void(EntryKind kind, std::string_view key,
+                                                        std::string_view value)>& visit) {
+  io::Decoder decoder(representation);
+  uint32_t count = 0;
+  while (!decoder.empty()) {
+    // Also keeps `count` from wrapping, whatever the length of the input.
+    if (count == expected_count) {
+      return io::Status::Corruption("batch has more entries than its count says");
+    }
+    uint8_t kind = 0;
+    std::string_view key;
+    std::string_view value;
+    if (!decoder.GetByte(&kind) || !decoder.GetLengthPrefixed(&key) ||
+        !decoder.GetLengthPrefixed(&value)) {
+      return io::Status::Corruption("batch ends inside an entry");
+    }
+    if (!IsBatchKind(kind)) {
+      return io::Status::Corruption("batch has an entry of unknown kind " + std::to_string(kind));
+    }
+    if (kind == static_cast<uint8_t>(EntryKind::kDelete) && !value.empty()) {
+      return io::Status::Corruption("batch has a deletion with a value");
+    }
+    ++count;
+    visit(static_cast<EntryKind>(kind), key, value);
+  }
+  if (count != expected_count) {
+    return io::Status::Corruption("batch has " + std::to_string(count) + " entries, expected " +
+                                  std::to_string(expected_count));
+  }
+  return io::Status::Ok();
+}
+
+}  // namespace terracefs::lsm

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "io/base/status.h"
+#include "lsm/key.h"
+
+namespace terracefs::lsm {
+
+// A list of changes that become visible, and survive a crash, all together or not at all. Later
+// entries win over earlier ones of the same key. Not thread-safe; movable.
+// Representation: for each entry: kind (1 byte), key (varint32 length + bytes), value (the same).
+class WriteBatch {
+ public:
+  WriteBatch() = default;
+
+  void Put(std::string_view key, std::string_view value);
+  // The value in two pieces, so that a caller with a header and a body need not join them first.
+  void Put(std::string_view key, std::string_view value_head, std::string_view value_tail);
+  void Delete(std::string_view key);
+  // Everything in [begin, end) is dead: every version, for good, whatever its sequence. The caller
+  // promises that the range is never written again and never read again (what a read of it would
+  // see is unspecified). Costs O(1) bytes; the engine drops the entries wherever it meets them,
+  // at any level, without tombstones, and whole tables without reading them.
+  void DropRange(std::string_view begin, std::string_view end);
+
+  // Adds `delta` to the engine-kept sum `id` (< kCounterCount), atomically with the rest of the batch: cheaper
+  // than a key that every batch rewrites. Read it with Db::Counter.
+  void AddCounter(uint8_t id, int64_t delta);
+
+  void Clear();
+  void Reserve(size_t bytes) { representation_.reserve(bytes); }
+  uint32_t count() const { return count_; }
+  bool empty() const { return count_ == 0; }
+  size_t bytes() const { return representation_.size(); }
+  const std::string& representation() const { return representation_; }
+  // Gives the bytes away; the batch is empty afterwards.
+  std::string TakeRepresentation();
+
+  // Calls `visit` for each entry in order; the views point into `representation`. Corruption if it
+  // is malformed, its entry count differs from `expected_count`, or a kind is unknown.
+  static io::Status ForEach(
+      std::string_view representation, uint32_t expected_count,
+      const std::function<void(EntryKind kind, std::string_view key, std::string_view value)>& visit);
+
+ private:
+  std::string representation_;
+  uint32_t count_ = 0;
+};
+
+}  // namespace terracefs::lsm

@@ -1,0 +1,290 @@
+// The engine against std::map: random operations under random options, with flushes, compactions,
+// snapshots, dead ranges and reopening in between. SEED replays a run, OPERATIONS sets its length.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "io/base/random.h"
+#include "lsm/db.h"
+#include "tests/support/sim_storage.h"
+
+namespace terracefs::lsm {
+namespace {
+
+using Model = std::map<std::string, std::string>;
+
+uint64_t FromEnvironment(const char* name, uint64_t fallback) {
+  const char* text = std::getenv(name);
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : fallback;
+}
+
+std::string_view DomainOf(std::string_view key) { return key.substr(0, 1); }
+std::string_view GroupOf(std::string_view key) { return key.substr(0, 9); }
+
+// Keys of the plain domain are overwritten and deleted at random; keys of the group domain belong
+// to a group whose number is never used again after its range was dropped.
+class DbWorkload {
+ public:
+  explicit DbWorkload(uint64_t seed) : random_(seed), storage_(std::make_unique<testing::SimStorage>()) {}
+
+  void Run(uint64_t operation_count) {
+    ASSERT_TRUE(Db::Create(Options(), *storage_).ok());
+    Reopen();
+    for (uint64_t i = 0; i < operation_count && !::testing::Test::HasFatalFailure(); ++i) {
+      Step();
+      if (random_.OneIn(2000)) CheckAll();
+    }
+    CheckAll();
+    ASSERT_TRUE(db_->Close().ok());
+  }
+
+ private:
+  Options RandomOptions() {
+    Options options;
+    options.memtable_bytes = uint64_t{1} << (10 + random_.Uniform(9));
+    options.log_file_bytes = std::max<uint64_t>(options.memtable_bytes, 16 * io::kKiB);
+    options.block_cache_bytes = uint64_t{1} << (12 + random_.Uniform(10));
+    options.block_bytes = uint64_t{1} << (8 + random_.Uniform(5));
+    options.table_bytes = uint64_t{1} << (11 + random_.Uniform(7));
+    options.level1_bytes = uint64_t{1} << (12 + random_.Uniform(8));
+    options.level_multiplier = 2 + static_cast<int>(random_.Uniform(4));
+    options.l0_compaction_trigger = 1 + static_cast<int>(random_.Uniform(4));
+    options.compaction_workers = 1 + static_cast<int>(random_.Uniform(3));
+    options.delete_deadline_ms = static_cast<int64_t>(random_.Uniform(3)) * 1000;
+    options.commit_interval_ms = static_cast<int64_t>(random_.Uniform(3)) * 10;
+    options.domain_of = random_.OneIn(2) ? DomainOf : nullptr;
+    options.group_of = random_.OneIn(2) ? GroupOf : nullptr;
+    return options;
+  }
+
+  void Reopen() {
+    if (db_) {
+      for (const auto& [sequence, model] : snapshots_) db_->ReleaseSnapshot(sequence);
+      snapshots_.clear();
+      ASSERT_TRUE(db_->Close().ok());
+      db_.reset();
+    }
+    auto db = Db::Open(RandomOptions(), *storage_);
+    ASSERT_TRUE(db.ok()) << db.status().ToString();
+    db_ = std::move(db).value();
+    ASSERT_EQ(db_->Counter(3), counter_);
+  }
+
+  std::string PlainKey() { return "p" + std::to_string(random_.Uniform(3000)); }
+  std::string GroupKey(uint64_t group, uint64_t page) {
+    std::string key = "g";
+    io::PutOrdered64(&key, group);
+    io::PutOrdered64(&key, page);
+    return key;
+  }
+  std::string Value() {
+    const uint64_t bytes = random_.OneIn(20) ? random_.Uniform(5000) : random_.Uniform(60);
+    std::string value = std::to_string(random_.Next());
+    value.resize(bytes, static_cast<char>('a' + random_.Uniform(26)));
+    return value;
+  }
+
+  void WriteSome() {
+    WriteBatch batch;
+    const uint64_t entries = 1 + (random_.OneIn(10) ? random_.Uniform(40) : random_.Uniform(3));
+    for (uint64_t i = 0; i < entries; ++i) {
+      if (random_.OneIn(3)) {
+        const std::string key = PlainKey();
+        batch.Delete(key);
+        model_.erase(key);
+      } else if (random_.OneIn(2) && !groups_.empty()) {
+        const uint64_t group = groups_[random_.Uniform(groups_.size())];
+        const std::string key = GroupKey(group, random_.Uniform(50));
+        const std::string value = Value();
+        batch.Put(key, value);
+        model_[key] = value;
+      } else {
+        const std::string key = PlainKey();
+        const std::string value = Value();
+        batch.Put(key, value);
+        model_[key] = value;
+      }
+    }
+    const auto delta = static_cast<int64_t>(random_.Uniform(100)) - 50;
+    batch.AddCounter(3, delta);
+    counter_ += delta;
+    const io::Status status = db_->Write(std::move(batch), random_.OneIn(20));
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    ASSERT_EQ(db_->Counter(3), counter_);
+  }
+
+  void DropGroup() {
+    if (groups_.size() < 20) {
+      groups_.push_back(next_group_++);
+      return;
+    }
+    const size_t i = random_.Uniform(groups_.size());
+    const uint64_t group = groups_[i];
+    groups_.erase(groups_.begin() + static_cast<ptrdiff_t>(i));
+    const std::string begin = GroupKey(group, 0).substr(0, 9);
+    const std::string end = GroupKey(group + 1, 0).substr(0, 9);
+    WriteBatch batch;
+    batch.DropRange(begin, end);
+    ASSERT_TRUE(db_->Write(std::move(batch)).ok());
+    model_.erase(model_.lower_bound(begin), model_.lower_bound(end));
+    // Snapshots promise nothing about dead ranges.
+    for (auto& [sequence, model] : snapshots_) {
+      model.erase(model.lower_bound(begin), model.lower_bound(end));
+    }
+    dead_groups_.push_back(group);
+  }
+
+  void ReadOne() {
+    std::string key = PlainKey();
+    if (random_.OneIn(2) && !groups_.empty()) {
+      key = GroupKey(groups_[random_.Uniform(groups_.size())], random_.Uniform(50));
+    }
+    ReadOptions options;
+    const Model* model = &model_;
+    if (random_.OneIn(3) && !snapshots_.empty()) {
+      const auto& [sequence, snapshot] = snapshots_[random_.Uniform(snapshots_.size())];
+      options.snapshot = sequence;
+      model = &snapshot;
+    }
+    const auto found = db_->Get(options, key);
+    ASSERT_TRUE(found.ok()) << found.status().ToString();
+    ExpectSame(*model, key, *found);
+  }
+
+  void ReadMany() {
+    std::vector<std::string> keys;
+    for (int i = 0; i < 20; ++i) keys.push_back(PlainKey());
+    const auto found = db_->MultiGet(ReadOptions(), keys);
+    ASSERT_TRUE(found.ok()) << found.status().ToString();
+    for (size_t i = 0; i < keys.size(); ++i) ExpectSame(model_, keys[i], (*found)[i]);
+  }
+
+  static void ExpectSame(const Model& model, const std::string& key,
+                         const std::optional<PinnedValue>& found) {
+    const auto expected = model.find(key);
+    ASSERT_EQ(found.has_value(), expected != model.end()) << key;
+    if (found) {
+      ASSERT_EQ(found->view(), expected->second) << key;
+    }
+  }
+
+  // Compares [begin, end) of the plain domain, or of one group.
+  void Scan() {
+    std::string begin = PlainKey();
+    std::string end = PlainKey();
+    if (random_.OneIn(2) && !groups_.empty()) {
+      const uint64_t group = groups_[random_.Uniform(groups_.size())];
+      begin = GroupKey(group, random_.Uniform(50));
+      end = GroupKey(group, random_.Uniform(50));
+    }
+    if (end < begin) std::swap(begin, end);
+    ReadOptions options;
+    const Model* model = &model_;
+    if (random_.OneIn(3) && !snapshots_.empty()) {
+      options.snapshot = snapshots_.back().first;
+      model = &snapshots_.back().second;
+    }
+    options.upper_bound = end;
+    CompareRange(*model, options, begin, end);
+  }
+
+  void CompareRange(const Model& model, const ReadOptions& options, const std::string& begin,
+                    const std::string& end) {
+    const std::unique_ptr<Iterator> it = db_->NewIterator(options);
+    it->Seek(begin);
+    for (auto expected = model.lower_bound(begin); expected != model.end() && expected->first < end;
+         ++expected) {
+      ASSERT_TRUE(it->Valid()) << it->status().ToString() << " at " << expected->first;
+      ASSERT_EQ(it->key(), expected->first);
+      ASSERT_EQ(it->value(), expected->second);
+      it->Next();
+    }
+    ASSERT_TRUE(it->status().ok()) << it->status().ToString();
+    ASSERT_FALSE(it->Valid() && it->key() < end) << it->key();
+  }
+
+  void CheckAll() {
+    CompareRange(model_, ReadOptions(), "p", "q");
+    for (const uint64_t group : groups_) {
+      CompareRange(model_, ReadOptions(), GroupKey(group, 0), GroupKey(group, 1000));
+    }
+    for (const auto& [sequence, model] : snapshots_) {
+      ReadOptions options;
+      options.snapshot = sequence;
+      CompareRange(model, options, "p", "q");
+    }
+    const io::Status status = db_->VerifyInvariants(random_.OneIn(5));
+    ASSERT_TRUE(status.ok()) << status.ToString();
+  }
+
+  void ToggleSnapshot() {
+    if (snapshots_.size() < 3 && random_.OneIn(2)) {
+      snapshots_.emplace_back(db_->AcquireSnapshot(), model_);
+    } else if (!snapshots_.empty()) {
+      const size_t i = random_.Uniform(snapshots_.size());
+      db_->ReleaseSnapshot(snapshots_[i].first);
+      snapshots_.erase(snapshots_.begin() + static_cast<ptrdiff_t>(i));
+    }
+  }
+
+  void CompactSome() {
+    CompactionRequest request;
+    if (random_.OneIn(2)) request.level = static_cast<int>(random_.Uniform(4));
+    const std::atomic<bool> cancel{random_.OneIn(8)};
+    const io::Status status = db_->Compact(request, cancel, nullptr);
+    ASSERT_TRUE(status.ok() || status.Is(io::StatusCode::kCancelled)) << status.ToString();
+  }
+
+  void Step() {
+    const uint64_t dice = random_.Uniform(10000);
+    if (dice < 6000) return WriteSome();
+    if (dice < 8500) return ReadOne();
+    if (dice < 9000) return Scan();
+    if (dice < 9400) return ReadMany();
+    if (dice < 9800) return DropGroup();
+    if (dice < 9900) return ToggleSnapshot();
+    if (dice < 9950) return Flush();
+    if (dice < 9970) return CompactSome();
+    if (dice < 9980) return db_->WaitForQuiescence();
+    if (dice < 9985) return Reopen();
+    return Sync();
+  }
+
+  void Flush() { ASSERT_TRUE(db_->Flush().ok()); }
+  void Sync() { ASSERT_TRUE(db_->Sync().ok()); }
+
+  io::Random random_;
+  std::unique_ptr<testing::SimStorage> storage_;
+  std::unique_ptr<Db> db_;
+  Model model_;
+  std::vector<std::pair<SequenceNumber, Model>> snapshots_;
+  std::vector<uint64_t> groups_;
+  std::vector<uint64_t> dead_groups_;
+  uint64_t next_group_ = 1;
+  int64_t counter_ = 0;
+};
+
+TEST(DbPropertyTest, EqualsAMapUnderRandomOperationsAndOptions) {
+  const uint64_t seed = FromEnvironment("SEED", static_cast<uint64_t>(std::time(nullptr)));
+  const uint64_t operations = FromEnvironment("OPERATIONS", 100'000);
+  std::printf("SEED=%llu OPERATIONS=%llu\n", static_cast<unsigned long long>(seed),
+              static_cast<unsigned long long>(operations));
+  DbWorkload(seed).Run(operations);
+}
+
+TEST(DbPropertyTest, EqualsAMapWithFixedSeeds) {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    DbWorkload(seed).Run(5'000);
+    if (HasFatalFailure()) return;
+  }
+}
+
+}  // namespace
+}  // namespace terracefs::lsm
