@@ -1,11 +1,12 @@
 #pragma once
 
-#include <array>
-#include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "io/base/clock.h"
 #include "io/base/mutex.h"
+#include "io/token_bucket.h"
 
 namespace terracefs::io {
 
@@ -24,9 +25,10 @@ struct RateLimiterStats {
 // larger than the burst is granted in parts. Flush never waits (the foreground would wait behind
 // it): its bytes are taken from the bucket as debt, so that everything else makes room; the window
 // bound holds for all other priorities together with it as long as flush alone stays below the
-// rate. Waiting callers are served by priority; one in ten grants goes to the longest waiter of a
-// lower priority so that none starves. Event-driven: a waiter sleeps until its tokens are there
-// or the rate changes. Safe from any thread.
+// rate. Debt is forgotten beyond one second of the rate, so that the others come back soon after
+// flush calms down. Waiting callers are served by priority; one in ten grants goes to the longest
+// waiter of a lower priority so that none starves. Event-driven: a waiter sleeps until its tokens
+// are there or the rate changes. Safe from any thread.
 class RateLimiter {
  public:
   RateLimiter(uint64_t bytes_per_second, const Clock& clock);
@@ -40,23 +42,26 @@ class RateLimiter {
   RateLimiterStats stats() const EXCLUDES(mutex_);
 
  private:
-  struct Waiter;
-  void RefillLocked() REQUIRES(mutex_);
+  // One blocked caller of Acquire; lives on its stack.
+  struct Waiter {
+    uint64_t left_bytes = 0;
+    IoPriority priority = IoPriority::kFlush;
+  };
+  bool OpenLocked() const REQUIRES(mutex_) { return shutdown_ || bucket_.rate() == 0; }
+  Waiter* NextLocked() const REQUIRES(mutex_);
+  uint64_t PartBytesLocked(const Waiter& waiter) const REQUIRES(mutex_);
   void GrantLocked() REQUIRES(mutex_);
-  uint64_t BurstLocked() const REQUIRES(mutex_);
 
   const Clock& clock_;
   mutable Mutex mutex_;
   CondVar changed_;
-  uint64_t rate_ GUARDED_BY(mutex_);
-  int64_t tokens_ GUARDED_BY(mutex_) = 0;
-  int64_t refilled_at_ns_ GUARDED_BY(mutex_);
+  TokenBucket bucket_ GUARDED_BY(mutex_);
   bool shutdown_ GUARDED_BY(mutex_) = false;
   uint64_t grant_count_ GUARDED_BY(mutex_) = 0;
   uint64_t granted_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t waited_ns_ GUARDED_BY(mutex_) = 0;
-  // First waiter of each priority, in order of arrival.
-  std::array<Waiter*, kIoPriorityCount> waiting_ GUARDED_BY(mutex_){};
+  // In order of arrival. As many as there are background threads, so a walk is cheap.
+  std::vector<Waiter*> waiting_ GUARDED_BY(mutex_);
 };
 
 }  // namespace terracefs::io

@@ -39,9 +39,15 @@ Status SequentialWriter::Finish() {
   }
   for (Slot& slot : slots_) WaitFor(slot).IgnoreError("kept in error_");
   if (!error_.ok()) return error_;
-  if (written_offset_ != offset_) error_ = file_.Truncate(offset_);
+  error_ = CutToLength();
   if (error_.ok()) error_ = file_.Sync();
   return error_;
+}
+
+// Asks for the size instead of trusting our padding alone: the caller may have preallocated.
+Status SequentialWriter::CutToLength() {
+  const uint64_t size_bytes = TRY(file_.SizeBytes());
+  return size_bytes == offset_ ? Status::Ok() : file_.Truncate(offset_);
 }
 
 // Sends the current buffer off and makes the next one free. The rest of a buffer that is not full is

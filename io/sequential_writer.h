@@ -19,7 +19,7 @@ class SequentialWriter {
   static constexpr size_t kBufferBytes = 1 << 20;
   static constexpr size_t kBufferCount = 4;
 
-  // `file` is borrowed, open for writing, direct or not, and empty.
+  // `file` is borrowed, open for writing, direct or not, and holds nothing to keep.
   SequentialWriter(File& file, RateLimiter* limiter, IoPriority priority);
   // Waits for what is in flight; the file is then garbage unless Finish succeeded.
   ~SequentialWriter();
@@ -39,6 +39,7 @@ class SequentialWriter {
     bool in_flight = false;
   };
   Status SubmitCurrent();
+  Status CutToLength();
   Status WaitFor(Slot& slot);
 
   File& file_;

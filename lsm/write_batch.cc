@@ -25,7 +25,7 @@ void AppendHead(std::string* out, EntryKind kind, std::string_view key) {
 
 bool IsBatchKind(uint8_t kind) {
   return kind >= static_cast<uint8_t>(EntryKind::kDelete) &&
-         kind <= static_cast<uint8_t>(EntryKind::kDropRange);
+         kind <= static_cast<uint8_t>(EntryKind::kCounter);
 }
 
 }  // namespace
@@ -51,6 +51,14 @@ void WriteBatch::DropRange(std::string_view begin, std::string_view end) {
   AppendHead(&representation_, EntryKind::kDropRange, begin);
   AppendLength(&representation_, end.size());
   representation_.append(end);
+  ++count_;
+}
+
+void WriteBatch::AddCounter(uint8_t id, int64_t delta) {
+  CHECK(id < kCounterCount);
+  AppendHead(&representation_, EntryKind::kCounter, {reinterpret_cast<const char*>(&id), 1});
+  AppendLength(&representation_, sizeof delta);
+  io::PutFixed64(&representation_, static_cast<uint64_t>(delta));
   ++count_;
 }
 
@@ -86,6 +94,11 @@ io::Status WriteBatch::ForEach(std::string_view representation, uint32_t expecte
     }
     if (kind == static_cast<uint8_t>(EntryKind::kDelete) && !value.empty()) {
       return io::Status::Corruption("batch has a deletion with a value");
+    }
+    if (kind == static_cast<uint8_t>(EntryKind::kCounter) &&
+        (key.size() != 1 || static_cast<uint8_t>(key[0]) >= kCounterCount ||
+         value.size() != sizeof(uint64_t))) {
+      return io::Status::Corruption("batch has a malformed counter");
     }
     ++count;
     visit(static_cast<EntryKind>(kind), key, value);

@@ -9,7 +9,7 @@
 # A failure does not stop the rest. The last line is `N passed, N failed, N skipped` over all runs,
 # where a build that fails counts as one failure. Exits 0 only if something ran and nothing failed.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 if (($# > 3)) || [[ ${1:-} == -* ]]; then
   sed -n '2,/^set/ { /^#/ s/^# \{0,1\}//p }' "$0"
@@ -60,24 +60,21 @@ run() {
 labels_of() {
   case $1 in
     asan | tsan) echo 'unit|property|crash|regression' ;;
-    clang) echo '' ;; # What this build has to say, it says while compiling.
+    clang) echo 'unit' ;; # Most of what this build has to say, it says while compiling.
     *) echo 'lint|unit|regression|mount|bench' ;;
   esac
 }
 
 if (($# > 0)); then
   labels=${2:-$(labels_of "$1")}
-  if build "$1" && [[ -n $labels ]]; then
-    run "$1" "$labels"
-  fi
+  build "$1" && run "$1" "$labels"
 else
   build release && run release "$(labels_of release)"
   # The other runs repeat fixed seeds. This one looks somewhere new, and says where.
   SEED=${SEED:-$((RANDOM * 32768 + RANDOM))} run release 'property|crash'
-  for preset in asan tsan; do
+  for preset in asan tsan clang; do
     build "$preset" && run "$preset" "$(labels_of "$preset")"
   done
-  build clang
 fi
 
 say "all runs"

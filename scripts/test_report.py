@@ -40,6 +40,8 @@ def cases(report):
         if status == "notrun" and message.startswith("SKIP_"):
             yield name, SKIPPED, skip_reason(output)
         else:
+            if "[ RUN      ]" in output and "[  FAILED  ]" not in output:
+                message += "(ended without a verdict: it crashed, or ran out of time)"
             yield name, FAILED, f"{output}\n{message}".strip()
 
 

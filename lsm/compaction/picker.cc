@@ -20,7 +20,7 @@ bool IsDue(const PickContext& context, const FileMeta& file) {
   const int64_t due_age_s = context.delete_deadline_s / 2;
   const int64_t pending_since = file.drop_pending_since_seconds.load(std::memory_order_relaxed);
   if (pending_since != 0 && context.now_seconds - pending_since >= due_age_s) return true;
-  return file.info.tombstone_count > 0 && file.info.smallest_sequence <= context.smallest_snapshot &&
+  return file.info.tombstone_count > 0 && file.info.largest_sequence <= context.smallest_snapshot &&
          context.now_seconds - file.info.oldest_tombstone_seconds >= due_age_s;
 }
 

@@ -36,6 +36,7 @@ struct MemTable::ApplyState {
   int64_t now_seconds = 0;
   const char* tombstone_value = nullptr;  // in the arena; made with the first tombstone
   bool points_into_batch = false;
+  uint64_t entry_count = 0;  // of those that went into the list
 };
 
 int MemTable::EntryOrder::operator()(const Entry& a, const Entry& b) const {
@@ -95,7 +96,7 @@ void MemTable::Apply(std::string representation, uint32_t count, SequenceNumber 
     kept_batches_.pop_back();
   }
   memory_bytes_.store(arena_.memory_bytes() + kept_bytes_, std::memory_order_relaxed);
-  entry_count_.store(entry_count() + count, std::memory_order_relaxed);
+  entry_count_.store(entry_count() + state.entry_count, std::memory_order_relaxed);
 }
 
 void MemTable::ApplyEntry(EntryKind kind, std::string_view key, std::string_view value,
@@ -107,7 +108,13 @@ void MemTable::ApplyEntry(EntryKind kind, std::string_view key, std::string_view
     if (key < value) dropped_ranges_.push_back({std::string(key), std::string(value), sequence});
     return;
   }
+  if (kind == EntryKind::kCounter) {
+    counter_deltas_[static_cast<uint8_t>(key[0])] +=
+        static_cast<int64_t>(io::DecodeFixed64(value.data()));
+    return;
+  }
   CHECK(key.size() <= UINT32_MAX - kKeyTrailerBytes);
+  ++state->entry_count;
 
   Entry entry;
   if (kind == EntryKind::kDelete) {

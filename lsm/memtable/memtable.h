@@ -54,6 +54,7 @@ class MemTable {
   size_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
   // Entries applied, dropped ranges included: a table that holds nothing but a drop is not empty.
   bool empty() const { return entry_count_.load(std::memory_order_relaxed) == 0; }
+  // Entries that iterate; drops and counters are not among them.
   uint64_t entry_count() const { return entry_count_.load(std::memory_order_relaxed); }
   uint64_t tombstone_count() const { return tombstone_count_.load(std::memory_order_relaxed); }
   // Wall seconds of the first tombstone or drop in the table; 0 if none. Any thread.

@@ -132,7 +132,7 @@ void JobIterator::Prefetch() {
     }
     last.block_end = next_block_;
     if (last.buffer.capacity() < last.range.bytes) {
-      last.buffer = io::AlignedBuffer(last.range.bytes);
+      last.buffer = ReadBuffer(last.range.bytes);
     }
     last.request.kind = io::IoRequest::Kind::kRead;
     last.request.offset = last.range.offset;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "lsm/file_names.h"
@@ -149,6 +150,10 @@ AlignedRange AlignedRange::Around(uint64_t begin, uint64_t end) {
   return {offset, io::RoundUp(end, io::kDirectAlignment) - offset};
 }
 
+io::AlignedBuffer ReadBuffer(size_t bytes) {
+  return io::AlignedBuffer(bytes <= kReadRunBytesMax ? std::bit_ceil(bytes) : bytes);
+}
+
 namespace {
 
 // A block with memory of its own, into the cache if asked for. It is copied out of the buffer it
@@ -172,7 +177,7 @@ io::Result<std::shared_ptr<const Block>> OwnBlock(const TableFile& table, BlockH
 io::Result<std::shared_ptr<const Block>> TableFile::ReadBlock(BlockHandle handle,
                                                               bool fill_cache) const {
   const AlignedRange range = AlignedRange::Around(handle.offset, handle.end());
-  io::AlignedBuffer buffer(range.bytes);
+  io::AlignedBuffer buffer = ReadBuffer(range.bytes);
   TRY(file->ReadFull(range.offset, {buffer.data(), range.bytes}));
   const size_t begin = handle.offset - range.offset;
   const std::string_view stored =
@@ -220,7 +225,7 @@ void StartRuns(std::span<const BlockRead> reads, std::span<Run> runs) {
   std::vector<io::IoRequest*> requests;
   for (size_t i = 0; i < runs.size(); ++i) {
     Run& run = runs[i];
-    run.buffer = io::AlignedBuffer(run.range.bytes);
+    run.buffer = ReadBuffer(run.range.bytes);
     run.request.kind = io::IoRequest::Kind::kRead;
     run.request.offset = run.range.offset;
     run.request.data = run.buffer.data();

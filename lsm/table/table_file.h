@@ -62,6 +62,9 @@ struct AlignedRange {
   static AlignedRange Around(uint64_t begin, uint64_t end);
 };
 
+// Room to read `bytes` into, of a size that the buffer pool keeps.
+io::AlignedBuffer ReadBuffer(size_t bytes);
+
 // One of several blocks to be read together.
 struct BlockRead {
   const TableFile* table = nullptr;

@@ -14,16 +14,21 @@
 // after it stops.
 //
 // What cannot be equalised, and has to be kept in mind when reading the table:
-//  - drop_caches empties the kernel's caches, not a daemon's memory. Memtable, block cache and inode
+//  - drop_caches empties the kernel's caches, not a daemon's memory. Memtable, block cache and
+//  inode
 //    table of TerraceFS stay warm in a "cold" row; what bindfs serves lives in the ext4 below and
 //    does become cold. Only a remount would empty a daemon.
-//  - sync and syncfs do not reach a daemon behind a plain FUSE mount. The fsync of a directory does,
+//  - sync and syncfs do not reach a daemon behind a plain FUSE mount. The fsync of a directory
+//  does,
 //    and is a barrier for all of TerraceFS. The files of bindfs are on ext4, which sync writes out.
-//  - A compaction that a limiter spreads over minutes outlasts the wait for quiet, which is bounded.
+//  - A compaction that a limiter spreads over minutes outlasts the wait for quiet, which is
+//  bounded.
 //    The waits that ran out are counted and printed. Other work on the machine shows there, too.
 //  - Everything shares one disk and, below, one ext4 journal.
-//  - bindfs keeps file pages twice, and unless told otherwise answers O_DIRECT from the page cache
-//    of ext4 and everything from one thread (--bindfs-multithreaded changes the latter).
+//  - bindfs keeps file pages twice and answers O_DIRECT from the page cache of ext4. As it comes it
+//    has one thread, and built on libfuse 2, as in Debian 12, it gets its writes in pieces of 4
+//    KiB:
+//    --bindfs-options multithreaded,big_writes makes it a stronger opponent.
 //  - While a block that was read is checked with the clock stopped, readahead goes on.
 
 #include <dirent.h>
@@ -91,12 +96,9 @@ std::atomic<bool> interrupted{false};  // Set by the signal handler, polled betw
 [[noreturn]] void Fail(const std::string& where, const std::string& what, const std::string& path,
                        int error) {
   if (interrupted) throw Interrupted{};  // A call that the signal broke off is not a failure.
-  const std::string reason = ": " + std::string(strerror(error)) + " (errno " + std::to_string(error);
+  const std::string reason =
+      ": " + std::string(strerror(error)) + " (errno " + std::to_string(error);
   throw BenchError(where + ": " + what + " " + path + (error == 0 ? "" : reason + ")"));
-}
-
-void MakeFolder(const std::string& where, const std::string& path) {
-  if (mkdir(path.c_str(), 0755) != 0) Fail(where, "mkdir", path, errno);
 }
 
 struct Plan {
@@ -167,7 +169,12 @@ struct Worker;
 // What a workload counts. A piece of a stream is 1 MiB, so its rate is in MiB/s.
 enum class Count { kFiles, kStreamPieces, kRandomOps, kFsyncs };
 
-enum DropCaches { kDropNothing = 0, kDropPages = 1, kDropNames = 2, kDropAll = 3 };  // The kernel's.
+enum DropCaches {
+  kDropNothing = 0,
+  kDropPages = 1,
+  kDropNames = 2,
+  kDropAll = 3
+};  // The kernel's.
 
 struct Workload {
   const char* name;
@@ -212,8 +219,12 @@ struct Worker {
 
   Worker(const Plan& the_plan, const Target& the_target, const Workload& the_workload,
          uint64_t the_round, int the_thread)
-      : plan(the_plan), target(the_target), workload(the_workload), round(the_round),
-        thread(the_thread), count(workload.CountPerThread(plan)),
+      : plan(the_plan),
+        target(the_target),
+        workload(the_workload),
+        round(the_round),
+        thread(the_thread),
+        count(workload.CountPerThread(plan)),
         path(target.tree() + "/" + workload.Folder(thread)),
         folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
     if (folder.get() < 0) Fail("open", ".");
@@ -247,27 +258,29 @@ struct Worker {
     return order;
   }
 
+  // Passes on the result of a call, unless that is the -1 of a failure.
+  template <typename Result>
+  Result Must(const char* call, const std::string& name, Result result) const {
+    if (result < 0) Fail(call, name);
+    return result;
+  }
   UniqueFd Open(const std::string& name, int flags) const {
-    UniqueFd fd(openat(folder.get(), name.c_str(), flags | O_CLOEXEC, 0644));
-    if (fd.get() < 0) Fail("open", name);
-    return fd;
+    return UniqueFd(
+        Must("open", name, openat(folder.get(), name.c_str(), flags | O_CLOEXEC, 0644)));
   }
   void Close(UniqueFd& fd, const std::string& name) const {  // Late write errors arrive here.
-    if (close(fd.release()) != 0) Fail("close", name);
-  }
-  void Fsync(const UniqueFd& fd, const std::string& name) const {
-    if (fsync(fd.get()) != 0) Fail("fsync", name);
+    Must("close", name, close(fd.release()));
   }
   void Write(const UniqueFd& fd, const Block* blocks, uint64_t bytes, uint64_t offset,
              const std::string& name) const {
-    const ssize_t done = pwrite(fd.get(), blocks, bytes, static_cast<off_t>(offset));
-    if (done < 0) Fail("write", name);
+    const auto at = static_cast<off_t>(offset);
+    const ssize_t done = Must("write", name, pwrite(fd.get(), blocks, bytes, at));
     if (static_cast<uint64_t>(done) != bytes) Fail("short write to", name, 0);
   }
   void Read(const UniqueFd& fd, Block* blocks, uint64_t bytes, uint64_t offset,
             const std::string& name) const {
-    const ssize_t done = pread(fd.get(), blocks, bytes, static_cast<off_t>(offset));
-    if (done < 0) Fail("read", name);
+    const auto at = static_cast<off_t>(offset);
+    const ssize_t done = Must("read", name, pread(fd.get(), blocks, bytes, at));
     if (static_cast<uint64_t>(done) != bytes) Fail("short read of", name, 0);
   }
 
@@ -305,7 +318,7 @@ void Create(Worker& w) {
 void StatOne(Worker& w, const std::string& name) {
   struct stat info;
   w.Time([&] {
-    if (fstatat(w.folder.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) w.Fail("stat", name);
+    w.Must("stat", name, fstatat(w.folder.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW));
   });
   const bool is_right = S_ISREG(info.st_mode) && info.st_size == static_cast<off_t>(kBlockBytes);
   if (!is_right) w.Fail("wrong type or size of", name, 0);
@@ -355,9 +368,9 @@ void Rename(Worker& w) {
   for (uint64_t i = 0; i < w.count; ++i) {
     const std::string source = FileName('f', i);
     const std::string target = FileName('g', i);
+    const int folder = w.folder.get();
     w.Time([&] {
-      const int result = renameat(w.folder.get(), source.c_str(), w.folder.get(), target.c_str());
-      if (result != 0) w.Fail("rename", source);
+      w.Must("rename", source, renameat(folder, source.c_str(), folder, target.c_str()));
     });
   }
 }
@@ -365,9 +378,7 @@ void Rename(Worker& w) {
 void Unlink(Worker& w) {
   for (uint64_t i = 0; i < w.count; ++i) {
     const std::string name = FileName('g', i);
-    w.Time([&] {
-      if (unlinkat(w.folder.get(), name.c_str(), 0) != 0) w.Fail("unlink", name);
-    });
+    w.Time([&] { w.Must("unlink", name, unlinkat(w.folder.get(), name.c_str(), 0)); });
   }
 }
 
@@ -384,7 +395,7 @@ void WriteSequential(Worker& w) {
     }
     w.Time([&] { w.Write(fd, blocks.data(), kMiB, piece * kMiB, kLarge); });
   }
-  w.Time([&] { w.Fsync(fd, kLarge); });
+  w.Time([&] { w.Must("fsync", kLarge, fsync(fd.get())); });
   w.Close(fd, kLarge);
 }
 
@@ -431,7 +442,7 @@ void WriteRandom(Worker& w) {
     FillBlock(block, w.Identity('r', 0, index));
     w.Time([&] { w.Write(fd, &block, kBlockBytes, index * kBlockBytes, kLarge); });
   }
-  w.Time([&] { w.Fsync(fd, kLarge); });
+  w.Time([&] { w.Must("fsync", kLarge, fsync(fd.get())); });
   w.Close(fd, kLarge);
 }
 
@@ -448,7 +459,7 @@ void AppendFsync(Worker& w) {
     FillBlock(block, w.Identity('a', 0, i));
     w.Time([&] {
       w.Write(fd, &block, kBlockBytes, i * kBlockBytes, kLog);
-      w.Fsync(fd, kLog);
+      w.Must("fsync", kLog, fsync(fd.get()));
     });
   }
   w.Close(fd, kLog);
@@ -585,7 +596,8 @@ std::vector<Worker> RunThreads(const Plan& plan, const Target& target, const Wor
 }
 
 double PercentileUs(std::vector<int64_t>& values_ns, double fraction) {
-  const auto rank = static_cast<std::ptrdiff_t>(fraction * static_cast<double>(values_ns.size() - 1));
+  const auto rank =
+      static_cast<std::ptrdiff_t>(fraction * static_cast<double>(values_ns.size() - 1));
   std::nth_element(values_ns.begin(), values_ns.begin() + rank, values_ns.end());
   return static_cast<double>(values_ns[static_cast<size_t>(rank)]) / 1000;
 }
@@ -620,11 +632,9 @@ Sample RunOnce(const Plan& plan, const Target& target, const Workload& workload,
 class RoundTree {
  public:
   RoundTree(const Target& target, const std::vector<Workload>& workloads) : path_(target.tree()) {
-    MakeFolder(target.label(), path_);
     for (const Workload& workload : workloads) {
       for (int t = 0; t < workload.threads; ++t) {
-        const std::string folder = path_ + "/" + workload.Folder(t);
-        if (access(folder.c_str(), F_OK) != 0) MakeFolder(target.label(), folder);
+        std::filesystem::create_directories(path_ + "/" + workload.Folder(t));
       }
     }
   }
@@ -738,7 +748,9 @@ std::string Heading(std::string name) {
   const bool is_ratio = name.find('/') != std::string::npos;
   return is_ratio && begin == 0 ? name.substr(strlen("terracefs-")) : name;
 }
-int Width(const std::string& name) { return std::max(12, static_cast<int>(Heading(name).size()) + 2); }
+int Width(const std::string& name) {
+  return std::max(12, static_cast<int>(Heading(name).size()) + 2);
+}
 
 void PrintRates(const Json& rows) {
   printf("\n%-20s unit ", "workload/threads");
@@ -794,9 +806,10 @@ struct Outcome {
   std::string output;
 };
 
-// Runs a command to its end. Its output goes to a file, because a daemon that it leaves behind would
-// keep a pipe open for ever. It gets a process group of its own: the terminal's ^C is meant for us,
-// and a command that unmounts must not die of it. No other thread runs meanwhile, so fork is safe.
+// Runs a command to its end. Its output goes to a file, because a daemon that it leaves behind
+// would keep a pipe open for ever. It gets a process group of its own: the terminal's ^C is meant
+// for us, and a command that unmounts must not die of it. No other thread runs meanwhile, so fork
+// is safe.
 Outcome RunCommand(std::vector<std::string> arguments, const std::string& log_path) {
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -854,7 +867,7 @@ class Stage {
     std::string work_directory;
     std::string terracefs;
     std::vector<std::string> transports = {"dev", "uring"};
-    bool bindfs_multithreaded = false;
+    std::string bindfs_options;
   };
 
   explicit Stage(const Options& options) : options_(options) {
@@ -864,11 +877,12 @@ class Stage {
   }
   Stage(const Stage&) = delete;
   ~Stage() {
-    bool all_unmounted = true;
-    for (const std::string& path : mounts_) all_unmounted = Unmount(path) && all_unmounted;
+    // After a failure, stores and logs are worth a look.
+    bool keeps_files = std::uncaught_exceptions() > 0 && !interrupted;
+    for (const std::string& path : mounts_) keeps_files = !Unmount(path) || keeps_files;
     std::error_code error;
-    if (all_unmounted && !keeps_files_) std::filesystem::remove_all(root_, error);
-    if (!all_unmounted || keeps_files_ || error) fprintf(stderr, "files left in %s\n", root_.c_str());
+    if (!keeps_files) std::filesystem::remove_all(root_, error);
+    if (keeps_files || error) fprintf(stderr, "files left in %s\n", root_.c_str());
   }
 
   void AddTargets(Results& results) {
@@ -882,11 +896,9 @@ class Stage {
     }
   }
 
-  void KeepFiles() { keeps_files_ = true; }  // For a look at stores and logs after a failure.
-
  private:
   std::string NewFolder(const std::string& name) const {
-    MakeFolder("setup", root_ + "/" + name);
+    std::filesystem::create_directory(root_ + "/" + name);
     return root_ + "/" + name;
   }
 
@@ -903,7 +915,8 @@ class Stage {
     const std::string source = NewFolder("bindfs.source");
     const std::string path = NewFolder("bindfs");
     std::vector<std::string> command = {"bindfs", source, path};
-    if (options_.bindfs_multithreaded) command.insert(command.begin() + 1, "--multithreaded");
+    if (!options_.bindfs_options.empty())
+      command.insert(command.end(), {"-o", options_.bindfs_options});
     const Outcome outcome = Mount(path, command);
     if (!outcome.ok) Fail("target bindfs", "mount", path + ": " + outcome.output, 0);
     results.targets.push_back({"bindfs", path, true});
@@ -935,10 +948,12 @@ class Stage {
     if (!mounted.ok) return mounted.output;
     const Outcome stats = RunCommand({binary, "stats", "--json", path}, path + ".stats.log");
     const Json json = Json::parse(stats.output, nullptr, false);
-    const Json actual = json.is_object() ? json.value(Json::json_pointer("/fuse/transport"), Json()) : Json();
+    const Json actual =
+        json.is_object() ? json.value(Json::json_pointer("/fuse/transport"), Json()) : Json();
     if (actual.is_string() && actual != transport) return "the mount reports " + actual.dump();
     if (!actual.is_string()) {
-      Remark(results, "UNCONFIRMED transport " + transport + ": no /fuse/transport in stats --json");
+      Remark(results,
+             "UNCONFIRMED transport " + transport + ": no /fuse/transport in stats --json");
     }
     return "";
   }
@@ -958,7 +973,6 @@ class Stage {
   const Options options_;
   std::string root_;
   std::vector<std::string> mounts_;
-  bool keeps_files_ = false;
 };
 
 struct CommandLine {
@@ -970,20 +984,24 @@ struct CommandLine {
 
 void Define(CLI::App& app, CommandLine& line) {
   Plan& plan = line.plan;
-  app.footer("Example: fs_bench --setup /var/tmp --terracefs build/release/terracefs\n"
-             "Example: fs_bench --rounds 5 mine=/mnt/mine bindfs=/mnt/bindfs ext4=/srv/plain");
+  app.footer(
+      "Example: fs_bench --setup /var/tmp --terracefs build/release/terracefs\n"
+      "Example: fs_bench --rounds 5 mine=/mnt/mine bindfs=/mnt/bindfs ext4=/srv/plain");
   app.option_defaults()->always_capture_default();
   app.add_option("target", line.directories, "NAME=DIR, any number of them");
-  app.add_option("--setup", line.stage.work_directory, "make and mount everything in this directory");
+  app.add_option("--setup", line.stage.work_directory,
+                 "make and mount everything in this directory");
   app.add_option("--terracefs", line.stage.terracefs, "the binary that --setup shall measure");
   app.add_option("--transports", line.stage.transports, "for --setup")->delimiter(',');
-  app.add_flag("--bindfs-multithreaded", line.stage.bindfs_multithreaded, "for --setup");
-  app.add_option("--files", plan.files, "small files per workload")->check(CLI::Range(2, 10'000'000));
+  app.add_option("--bindfs-options", line.stage.bindfs_options, "its -o, for --setup");
+  app.add_option("--files", plan.files, "small files per workload")
+      ->check(CLI::Range(2, 10'000'000));
   app.add_option("--file-bytes-large", plan.large_bytes, "size of the large file, such as 1G")
       ->transform(CLI::AsSizeValue(false));
-  app.add_option("--ops", plan.ops, "random accesses, and eight times the fsyncs")
+  app.add_option("--ops", plan.ops, "random accesses; an eighth as many fsyncs")
       ->check(CLI::Range(1, 1'000'000'000));
-  app.add_option("--rounds", plan.rounds, "turns that each target gets")->check(CLI::Range(1, 1000));
+  app.add_option("--rounds", plan.rounds, "turns that each target gets")
+      ->check(CLI::Range(1, 1000));
   app.add_option("--seed", plan.seed, "of order and content; random if not given");
   app.add_flag("--tiny", plan.tiny, "a test of seconds: small where no size is given, no waits");
   app.add_option("--json", line.json_path, "write the results to this file, too");
@@ -1013,7 +1031,8 @@ void Complete(const CLI::App& app, CommandLine& line, Results& results) {
     throw BenchError("give either NAME=DIR ... or --setup WORKDIR");
   }
   plan.drops_caches = access(kDropCachesPath, W_OK) == 0;
-  if (!plan.drops_caches) Remark(results, "NOT ROOT: no caches are dropped, the cold rows are warm");
+  if (!plan.drops_caches)
+    Remark(results, "NOT ROOT: no caches are dropped, the cold rows are warm");
 }
 
 void Measure(const CommandLine& line, Results& results) {
@@ -1042,20 +1061,16 @@ int Run(CommandLine& line, Results& results) {
     line.stage.transports.clear();
   }
   Stage stage(line.stage);
-  try {
-    stage.AddTargets(results);
-    Measure(line, results);
-  } catch (const std::exception&) {
-    stage.KeepFiles();
-    throw;
-  }
+  stage.AddTargets(results);
+  Measure(line, results);
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Compares filesystems: named workloads in alternation, medians and ratios.", "fs_bench");
+  CLI::App app("Compares filesystems: named workloads in alternation, medians and ratios.",
+               "fs_bench");
   CommandLine line;
   Define(app, line);
   CLI11_PARSE(app, argc, argv);
