@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 
 #include "io/base/check.h"
@@ -18,13 +19,6 @@ namespace {
 
 // Store files hold every user's data, whatever the modes inside the filesystem say.
 constexpr mode_t kFileMode = 0600;
-
-Status CheckName(std::string_view name) {
-  const bool usable = !name.empty() && name != "." && name != ".." && name.size() <= NAME_MAX &&
-                      name.find('/') == std::string_view::npos &&
-                      name.find('\0') == std::string_view::npos;
-  return usable ? Status::Ok() : Status::InvalidArgument("not a file name", name);
-}
 
 // Repeats a system call that a signal interrupted.
 template <typename Call>
@@ -74,6 +68,13 @@ Result<bool> IsPlainFile(int directory_fd, const dirent& entry) {
 }
 
 }  // namespace
+
+Status CheckFileName(std::string_view name) {
+  const bool usable = !name.empty() && name != "." && name != ".." && name.size() <= NAME_MAX &&
+                      name.find('/') == std::string_view::npos &&
+                      name.find('\0') == std::string_view::npos;
+  return usable ? Status::Ok() : Status::InvalidArgument("not a file name", name);
+}
 
 bool BypassCache(int fd) {
   const int flags = fcntl(fd, F_GETFL);
@@ -139,7 +140,7 @@ Result<UniqueFd> DirectoryStorage::OpenDirectory(const std::string& path) {
 
 Result<UniqueFd> DirectoryStorage::OpenDescriptor(std::string_view name,
                                                   const OpenOptions& options) {
-  TRY(CheckName(name));
+  TRY(CheckFileName(name));
   const std::string text(name);
   int flags = O_CLOEXEC | (options.write ? O_RDWR : O_RDONLY);
   if (options.create) flags |= O_CREAT;
@@ -155,7 +156,7 @@ Result<UniqueFd> DirectoryStorage::OpenDescriptor(std::string_view name,
 }
 
 Result<bool> DirectoryStorage::Exists(std::string_view name) {
-  TRY(CheckName(name));
+  TRY(CheckFileName(name));
   const std::string text(name);
   struct stat attributes {};
   if (fstatat(fd_.get(), text.c_str(), &attributes, 0) == 0) return true;
@@ -164,7 +165,7 @@ Result<bool> DirectoryStorage::Exists(std::string_view name) {
 }
 
 Status DirectoryStorage::Remove(std::string_view name) {
-  TRY(CheckName(name));
+  TRY(CheckFileName(name));
   const std::string text(name);
   if (unlinkat(fd_.get(), text.c_str(), 0) == 0) return Status::Ok();
   if (errno == ENOENT) return Status::NotFound("no such file", path_ + "/" + text);
@@ -172,8 +173,8 @@ Status DirectoryStorage::Remove(std::string_view name) {
 }
 
 Status DirectoryStorage::Rename(std::string_view source, std::string_view target) {
-  TRY(CheckName(source));
-  TRY(CheckName(target));
+  TRY(CheckFileName(source));
+  TRY(CheckFileName(target));
   const std::string from(source);
   const std::string to(target);
   if (renameat(fd_.get(), from.c_str(), fd_.get(), to.c_str()) == 0) return Status::Ok();

@@ -54,6 +54,8 @@ class DirectoryStorage : public Storage {
   const UniqueFd fd_;
 };
 
+// InvalidArgument unless `name` can be the name of a file of a store.
+Status CheckFileName(std::string_view name);
 // Turns on O_DIRECT; false where the filesystem refuses it.
 bool BypassCache(int fd);
 

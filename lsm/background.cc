@@ -177,6 +177,9 @@ io::Status DbImpl::Flush() {
   if (!queue_) return io::Status::Ok();
   TRY(queue_->Rotate());
   io::MutexLock lock(jobs_mutex_);
+  // An earlier failure says nothing about now: the flush thread tries again at once.
+  flush_error_ = io::Status::Ok();
+  flush_wanted_.NotifyAll();
   while (!immutables_.empty()) {
     if (stopping_) return io::Status::ShuttingDown();
     TRY(flush_error_);
@@ -193,14 +196,8 @@ std::optional<CompactionPlan> DbImpl::PickLocked(const Shape& shape) {
   context.now_seconds = NowSeconds();
   context.delete_deadline_s = delete_deadline_ms_.load() / 1000;
   context.smallest_snapshot = SmallestSnapshot();
-  std::optional<CompactionPlan> plan = PickCompaction(context);
-  if (!plan) return plan;
-  for (const auto& side : plan->inputs) {
-    for (const FileRef& file : side) {
-      if (quarantined_.contains(file->number)) return std::nullopt;
-    }
-  }
-  return plan;
+  context.quarantined = &quarantined_;
+  return PickCompaction(context);
 }
 
 void DbImpl::WorkerLoop() noexcept {
@@ -225,7 +222,9 @@ void DbImpl::WorkerLoop() noexcept {
     --running_count_;
     job_done_.NotifyAll();
     work_wanted_.NotifyAll();
-    if (status.ok() || stopping_) continue;
+    if (stopping_) continue;
+    compaction_error_ = status;
+    if (status.ok()) continue;
     lock.Unlock();
     io::LsmLog().error("compaction of level {}: {}", plan->level, status.ToString());
     lock.Lock();

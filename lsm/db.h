@@ -101,7 +101,8 @@ class Db {
 
   // Appends `batch` to the history. On return readers see all of it. Takes the batch's memory.
   // `durable`: as if followed by Sync. May delay the caller (back-pressure).
-  // An empty batch is fine. NoSpace: nothing happened.
+  // An empty batch is fine. NoSpace: nothing happened. InvalidArgument, and nothing happened: a key or
+  // value larger than a table takes (lsm/table/table_format.h), or more than kBatchBytesMax together.
   virtual io::Status Write(WriteBatch&& batch, bool durable = false) = 0;
   // Everything written before the call is on stable storage when it returns.
   virtual io::Status Sync() = 0;

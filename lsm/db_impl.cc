@@ -7,6 +7,7 @@
 #include "lsm/db_iterator.h"
 #include "lsm/level_iterator.h"
 #include "lsm/merging_iterator.h"
+#include "lsm/table/table_format.h"
 
 namespace terracefs::lsm {
 namespace {
@@ -218,23 +219,25 @@ void DbImpl::UpdatePressure(const Version& version) {
 io::Status DbImpl::Throttle(size_t batch_bytes) {
   if (!WriteWouldStall()) return io::Status::Ok();
   const int64_t begin_ns = options_.clock->SteadyNs();
+  TRY(queue_->WaitForChunks(kQueuedChunksStall));
   io::MutexLock lock(jobs_mutex_);
   for (;;) {
     if (stopping_) return io::Status::ShuttingDown();
-    // The queue's lock comes before this one.
-    lock.Unlock();
-    const io::Status log_error = queue_->error();
-    lock.Lock();
-    TRY(log_error);
     const bool memtables_full = immutables_.size() >= static_cast<size_t>(
                                                           options_.immutable_memtable_count_max) &&
                                 queue_->nearly_full();
-    const bool stop = memtables_full || queue_->queued_chunk_count() >= kQueuedChunksStall ||
-                      level0_count_.load(std::memory_order_relaxed) >=
-                          static_cast<size_t>(options_.l0_stop_trigger);
-    if (!stop) break;
+    const bool level0_full = level0_count_.load(std::memory_order_relaxed) >=
+                             static_cast<size_t>(options_.l0_stop_trigger);
+    if (!memtables_full && !level0_full) break;
     // A full disk or a broken manifest will not get better by waiting here.
     if (memtables_full && !flush_error_.ok()) return flush_error_;
+    if (!memtables_full) {
+      // Nor will level 0 where damaged tables are in the way and nothing can be compacted.
+      if (running_count_ == 0 && !PickLocked(versions_.shape())) break;
+      if (!compaction_error_.ok() && !compaction_error_.Is(io::StatusCode::kCorruption)) {
+        return compaction_error_;
+      }
+    }
     job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(kStallPollNs));
   }
   const auto level0 = static_cast<int64_t>(level0_count_.load(std::memory_order_relaxed));
@@ -251,6 +254,11 @@ io::Status DbImpl::Throttle(size_t batch_bytes) {
 
 io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {
   if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
+  // What no table could take must not get into the log: it would fail every flush from then on.
+  if (batch.key_bytes_max() > kTableKeyBytesMax - kKeyTrailerBytes ||
+      batch.value_bytes_max() > kTableValueBytesMax || batch.bytes() > kBatchBytesMax) {
+    return io::Status::InvalidArgument("key, value or batch is larger than the engine takes");
+  }
   if (!batch.empty()) {
     TRY(Throttle(batch.bytes()));
     TRY(queue_->Write(std::move(batch)));

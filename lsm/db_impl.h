@@ -138,7 +138,8 @@ class DbImpl final : public Db {
   FileNumber active_log_ GUARDED_BY(jobs_mutex_) = 0;
   RangesInUse in_use_ GUARDED_BY(jobs_mutex_);
   std::set<FileNumber> quarantined_ GUARDED_BY(jobs_mutex_);  // damaged inputs, left alone
-  io::Status flush_error_ GUARDED_BY(jobs_mutex_);
+  io::Status flush_error_ GUARDED_BY(jobs_mutex_);       // of the last flush
+  io::Status compaction_error_ GUARDED_BY(jobs_mutex_);  // of the last automatic job
   int running_count_ GUARDED_BY(jobs_mutex_) = 0;
   int flushing_count_ GUARDED_BY(jobs_mutex_) = 0;
   uint64_t jobs_done_ GUARDED_BY(jobs_mutex_) = 0;

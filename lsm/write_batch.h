@@ -10,6 +10,9 @@
 
 namespace terracefs::lsm {
 
+// Largest batch that a Db takes.
+inline constexpr size_t kBatchBytesMax = size_t{512} << 20;
+
 // A list of changes that become visible, and survive a crash, all together or not at all. Later
 // entries win over earlier ones of the same key. Not thread-safe; movable.
 // Representation: for each entry: kind (1 byte), key (varint32 length + bytes), value (the same).
@@ -36,6 +39,9 @@ class WriteBatch {
   uint32_t count() const { return count_; }
   bool empty() const { return count_ == 0; }
   size_t bytes() const { return representation_.size(); }
+  // Of the largest key and value put or deleted.
+  size_t key_bytes_max() const { return key_bytes_max_; }
+  size_t value_bytes_max() const { return value_bytes_max_; }
   const std::string& representation() const { return representation_; }
   // Gives the bytes away; the batch is empty afterwards.
   std::string TakeRepresentation();
@@ -49,6 +55,8 @@ class WriteBatch {
  private:
   std::string representation_;
   uint32_t count_ = 0;
+  size_t key_bytes_max_ = 0;
+  size_t value_bytes_max_ = 0;
 };
 
 }  // namespace terracefs::lsm

@@ -78,8 +78,8 @@ void WriteQueue::QueueOpenChunkLocked() {
   queued_chunk_count_.fetch_add(1, std::memory_order_relaxed);
   chunk_writers_.Submit([this, pending] {
     const io::Status status = pending->log->WriteChunk(pending->chunk, false);
-    queued_chunk_count_.fetch_sub(1, std::memory_order_relaxed);
     io::MutexLock lock(mutex_);
+    queued_chunk_count_.fetch_sub(1, std::memory_order_relaxed);
     FinishChunkLocked(*pending, status, false);
   });
 }
@@ -199,6 +199,12 @@ bool WriteQueue::WaitForLogIdle(FileNumber number) {
     if (!busy) return true;
     progress_.Wait(mutex_);
   }
+}
+
+io::Status WriteQueue::WaitForChunks(size_t limit) {
+  io::MutexLock lock(mutex_);
+  while (error_.ok() && queued_chunk_count() >= limit) progress_.Wait(mutex_);
+  return error_;
 }
 
 void WriteQueue::MarkDurable(SequenceNumber sequence) {

@@ -55,6 +55,8 @@ class WriteQueue {
   // Waits until nothing more will be written to the (rotated) log `number`, so that its file may be
   // reused; false if an error makes that unknowable.
   bool WaitForLogIdle(FileNumber number) EXCLUDES(mutex_);
+  // Waits while `limit` or more chunks are on their way to the device in the background.
+  io::Status WaitForChunks(size_t limit) EXCLUDES(mutex_);
   // Everything up to `sequence` has become durable by other means (it is in tables).
   void MarkDurable(SequenceNumber sequence) EXCLUDES(mutex_);
 

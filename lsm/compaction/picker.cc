@@ -14,6 +14,21 @@ bool HasGarbage(const FileMeta& file) {
          file.drop_pending_since_seconds.load(std::memory_order_relaxed) != 0;
 }
 
+// Whether `file` must not be an input of an automatic job.
+bool IsTaken(const PickContext& context, const FileMeta& file) {
+  return context.in_use.InUse(file.number) ||
+         (context.quarantined != nullptr && context.quarantined->contains(file.number));
+}
+
+bool MayRun(const PickContext& context, const CompactionPlan& plan) {
+  for (const auto& side : plan.inputs) {
+    for (const FileRef& file : side) {
+      if (IsTaken(context, *file)) return false;
+    }
+  }
+  return !context.in_use.Conflicts(plan);
+}
+
 // Whether tombstones or dead entries of `file` have waited for half the deadline. Tombstones that a
 // snapshot still needs are left alone: rewriting could not drop them.
 bool IsDue(const PickContext& context, const FileMeta& file) {
@@ -99,13 +114,13 @@ std::optional<CompactionPlan> PickDead(const PickContext& context) {
     plan.reason = "dead range";
     for (const FileRef& file : context.shape.version->files(level)) {
       if (file->drop_pending_since_seconds.load(std::memory_order_relaxed) == 0 ||
-          context.in_use.InUse(file->number) ||
+          IsTaken(context, *file) ||
           !context.shape.drops->CoversAll(file->smallest_user_key(), file->largest_user_key())) {
         continue;
       }
       // One table a plan: its hull must not sweep over tables in use between dead ones.
       plan.inputs[0] = {file};
-      if (!context.in_use.Conflicts(plan)) return plan;
+      if (MayRun(context, plan)) return plan;
     }
   }
   return std::nullopt;
@@ -115,10 +130,10 @@ std::optional<CompactionPlan> PickDead(const PickContext& context) {
 std::optional<CompactionPlan> PickLevel0(const PickContext& context, const char* reason) {
   const std::vector<FileRef>& files = context.shape.version->files(0);
   for (auto seed = files.rbegin(); seed != files.rend(); ++seed) {
-    if (context.in_use.InUse((*seed)->number)) continue;
+    if (IsTaken(context, **seed)) continue;
     CompactionPlan plan =
         CompletePlan(context, 0, GrowLevel0(*context.shape.version, *seed), reason);
-    if (!context.in_use.Conflicts(plan)) return plan;
+    if (MayRun(context, plan)) return plan;
   }
   return std::nullopt;
 }
@@ -128,14 +143,14 @@ std::optional<CompactionPlan> PickByRatio(const PickContext& context, int level)
   std::optional<CompactionPlan> best;
   double best_cost = 0;
   for (const FileRef& file : context.shape.version->files(level)) {
-    if (context.in_use.InUse(file->number)) continue;
+    if (IsTaken(context, *file)) continue;
     const uint64_t overlap = TotalBytes(context.shape.version->Overlapping(
         level + 1, file->smallest_user_key(), file->largest_user_key()));
     const double cost =
         static_cast<double>(overlap) / static_cast<double>(std::max<uint64_t>(file->info.file_bytes, 1));
     if (best && cost >= best_cost) continue;
     CompactionPlan plan = CompletePlan(context, level, {file}, "size");
-    if (context.in_use.Conflicts(plan)) continue;
+    if (!MayRun(context, plan)) continue;
     best = std::move(plan);
     best_cost = cost;
   }
@@ -148,10 +163,10 @@ std::optional<CompactionPlan> PickDue(const PickContext& context) {
   const Version& version = *context.shape.version;
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : version.files(level)) {
-      if (context.in_use.InUse(file->number) || !IsDue(context, *file)) continue;
+      if (IsTaken(context, *file) || !IsDue(context, *file)) continue;
       if (level == 0) {
         CompactionPlan plan = CompletePlan(context, 0, GrowLevel0(version, file), "deadline");
-        if (!context.in_use.Conflicts(plan)) return plan;
+        if (MayRun(context, plan)) return plan;
         continue;
       }
       bool deeper = false;
@@ -162,7 +177,7 @@ std::optional<CompactionPlan> PickDue(const PickContext& context) {
       const bool sink = file->info.tombstone_count > 0 && deeper;
       CompactionPlan plan = sink ? CompletePlan(context, level, {file}, "deadline")
                                  : InPlacePlan(context, level, file, "deadline");
-      if (!context.in_use.Conflicts(plan)) return plan;
+      if (MayRun(context, plan)) return plan;
     }
   }
   return std::nullopt;
@@ -180,7 +195,7 @@ double LevelScore(const PickContext& context, int level) {
   uint64_t count = 0;
   uint64_t bytes = 0;
   for (const FileRef& file : context.shape.version->files(level)) {
-    if (context.in_use.InUse(file->number)) continue;
+    if (IsTaken(context, *file)) continue;
     ++count;
     bytes += file->info.file_bytes;
   }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "lsm/compaction/ranges_in_use.h"
@@ -19,6 +20,8 @@ struct PickContext {
   int64_t now_seconds = 0;        // wall
   int64_t delete_deadline_s = 0;  // tombstones and dead ranges are due at half of it
   SequenceNumber smallest_snapshot = kSequenceMax;
+  // Damaged tables, which automatic compaction leaves alone; null: none.
+  const std::set<FileNumber>* quarantined = nullptr;
 };
 
 // Score of a level: >= 1 means it wants to be compacted into the next (A1, A2). Files in use count

@@ -52,7 +52,8 @@ class MemTable {
 
   // Approximate memory, kept batches included. Any thread.
   size_t memory_bytes() const { return memory_bytes_.load(std::memory_order_relaxed); }
-  // Entries applied, dropped ranges included: a table that holds nothing but a drop is not empty.
+  // Nothing to iterate over. There may still be dropped ranges and counters, which must not be
+  // lost.
   bool empty() const { return entry_count_.load(std::memory_order_relaxed) == 0; }
   // Entries that iterate; drops and counters are not among them.
   uint64_t entry_count() const { return entry_count_.load(std::memory_order_relaxed); }
@@ -96,13 +97,12 @@ class MemTable {
   // Writer only; readers get at the memory through the list.
   Arena arena_;
   SkipList<Entry, EntryOrder> list_;
-  std::deque<std::string>
-      kept_batches_;  // a deque: the strings never move, so neither do their bytes
+  std::deque<std::string> kept_batches_;  // a deque: the strings, and so their bytes, never move
   size_t kept_bytes_ = 0;
   std::vector<DroppedRange> dropped_ranges_;
+  std::array<int64_t, kCounterCount> counter_deltas_{};
 
   // Written by the writer only. Relaxed: they steer and report, and order nothing.
-  std::array<int64_t, kCounterCount> counter_deltas_{};
   std::atomic<size_t> memory_bytes_{0};
   std::atomic<uint64_t> entry_count_{0};
   std::atomic<uint64_t> tombstone_count_{0};

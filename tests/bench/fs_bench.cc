@@ -78,9 +78,9 @@ constexpr int kMaxThreads = 2;
 constexpr milliseconds kQuietWindow{100};
 constexpr milliseconds kQuietLimit{2000};
 constexpr double kQuietBusyShare = 0.1;
-constexpr seconds kStuckLimit{10};     // For a call that does not return after SIGINT.
-constexpr seconds kCommandLimit{120};  // For mkfs, mount and umount.
-constexpr int kExitSkipped = 77;       // What ctest is to be told as SKIP_RETURN_CODE.
+constexpr seconds kStuckLimit{10};              // For a call that does not return after SIGINT.
+constexpr const char* kCommandTimeout = "120";  // Seconds, for mkfs, mount and umount.
+constexpr int kExitSkipped = 77;                // What ctest is to be told as SKIP_RETURN_CODE.
 constexpr int kExitInterrupted = 130;
 constexpr const char* kDropCachesPath = "/proc/sys/vm/drop_caches";
 constexpr const char* kEnableUringPath = "/sys/module/fuse/parameters/enable_uring";
@@ -134,7 +134,7 @@ uint64_t MixAll(const Range& values) {
 }
 
 struct alignas(kBlockBytes) Block {  // Aligned for O_DIRECT.
-  std::array<uint64_t, kBlockBytes / sizeof(uint64_t)> words;
+  std::array<uint64_t, kBlockBytes / sizeof(uint64_t)> words = {};
 };
 
 // Every word of a block depends on its identity, so a block of another file, offset or round is
@@ -169,12 +169,8 @@ struct Worker;
 // What a workload counts. A piece of a stream is 1 MiB, so its rate is in MiB/s.
 enum class Count { kFiles, kStreamPieces, kRandomOps, kFsyncs };
 
-enum DropCaches {
-  kDropNothing = 0,
-  kDropPages = 1,
-  kDropNames = 2,
-  kDropAll = 3
-};  // The kernel's.
+// What the kernel's drop_caches takes.
+enum DropCaches { kDropNothing = 0, kDropPages = 1, kDropNames = 2, kDropAll = 3 };
 
 struct Workload {
   const char* name;
@@ -210,25 +206,12 @@ struct Worker {
   const Workload& workload;
   const uint64_t round;
   const int thread;
-  const uint64_t count;
-  const std::string path;
-  UniqueFd folder;
-  std::vector<int64_t> latencies_ns;
+  const uint64_t count = workload.CountPerThread(plan);
+  const std::string path = target.tree() + "/" + workload.Folder(thread);
+  UniqueFd folder = UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::vector<int64_t> latencies_ns = {};
   int64_t busy_ns = 0;
   uint64_t digest = 0;  // Of all that was read; a sum, so the order does not matter.
-
-  Worker(const Plan& the_plan, const Target& the_target, const Workload& the_workload,
-         uint64_t the_round, int the_thread)
-      : plan(the_plan),
-        target(the_target),
-        workload(the_workload),
-        round(the_round),
-        thread(the_thread),
-        count(workload.CountPerThread(plan)),
-        path(target.tree() + "/" + workload.Folder(thread)),
-        folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (folder.get() < 0) Fail("open", ".");
-  }
 
   [[noreturn]] void Fail(const char* what, const std::string& name, int error = errno) const {
     ::Fail(target.label() + ", workload " + workload.label(), what, path + "/" + name, error);
@@ -316,7 +299,7 @@ void Create(Worker& w) {
 }
 
 void StatOne(Worker& w, const std::string& name) {
-  struct stat info;
+  struct stat info = {};
   w.Time([&] {
     w.Must("stat", name, fstatat(w.folder.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW));
   });
@@ -588,8 +571,12 @@ std::vector<Worker> RunThreads(const Plan& plan, const Target& target, const Wor
                                uint64_t round, void (*body)(Worker&)) {
   std::vector<Worker> workers;
   workers.reserve(static_cast<size_t>(workload.threads));
-  for (int t = 0; t < workload.threads; ++t) workers.emplace_back(plan, target, workload, round, t);
+  for (int t = 0; t < workload.threads; ++t) {
+    workers.push_back(Worker{plan, target, workload, round, t});
+    workers.back().Must("open", ".", workers.back().folder.get());
+  }
   std::vector<std::future<void>> runs;
+  runs.reserve(workers.size());
   for (Worker& w : workers) runs.push_back(std::async(std::launch::async, [body, &w] { body(w); }));
   Join(runs, target);
   return workers;
@@ -632,6 +619,8 @@ Sample RunOnce(const Plan& plan, const Target& target, const Workload& workload,
 class RoundTree {
  public:
   RoundTree(const Target& target, const std::vector<Workload>& workloads) : path_(target.tree()) {
+    // Only one level: a mistyped directory must not come into being.
+    if (mkdir(path_.c_str(), 0755) != 0) Fail(target.label(), "mkdir", path_, errno);
     for (const Workload& workload : workloads) {
       for (int t = 0; t < workload.threads; ++t) {
         std::filesystem::create_directories(path_ + "/" + workload.Folder(t));
@@ -698,13 +687,14 @@ double MedianOf(size_t count, const Projection& projection) {
 Json Ratios(const Results& results, size_t w) {
   Json ratios = Json::object();
   for (const std::string baseline : {"bindfs", "ext4"}) {
+    const std::string suffix = "/" + baseline;
     for (size_t b = 0; b < results.targets.size(); ++b) {
       for (size_t t = 0; t < results.targets.size(); ++t) {
         const std::string& name = results.targets[t].name;
         if (results.targets[b].name != baseline || name == baseline || name == "ext4") continue;
         const std::vector<Sample>& target_rounds = results.samples[w][t];
         const std::vector<Sample>& baseline_rounds = results.samples[w][b];
-        ratios[name + "/" + baseline] = MedianOf(target_rounds.size(), [&](size_t r) {
+        ratios[name + suffix] = MedianOf(target_rounds.size(), [&](size_t r) {
           return target_rounds[r].rate / baseline_rounds[r].rate;
         });
       }
@@ -743,7 +733,7 @@ Json Report(const Plan& plan, const Results& results) {
 }
 
 // The column of a target or of a ratio; the name of the product is left out of the latter.
-std::string Heading(std::string name) {
+std::string Heading(const std::string& name) {
   const size_t begin = name.find("terracefs-");
   const bool is_ratio = name.find('/') != std::string::npos;
   return is_ratio && begin == 0 ? name.substr(strlen("terracefs-")) : name;
@@ -807,40 +797,38 @@ struct Outcome {
 };
 
 // Runs a command to its end. Its output goes to a file, because a daemon that it leaves behind
-// would keep a pipe open for ever. It gets a process group of its own: the terminal's ^C is meant
-// for us, and a command that unmounts must not die of it. No other thread runs meanwhile, so fork
-// is safe.
+// would keep a pipe open for ever. timeout(1) bounds it and gives it a process group of its own:
+// the terminal's ^C is for us, and must not end a command that unmounts.
 Outcome RunCommand(std::vector<std::string> arguments, const std::string& log_path) {
+  arguments.insert(arguments.begin(), {"timeout", "--kill-after=5", kCommandTimeout});
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
-  const pid_t child = fork();
-  if (child < 0) Fail("fork for", arguments[0], "", errno);
+  const pid_t child = fork();  // Safe: no other thread runs meanwhile.
+  if (child < 0) return {false, "fork: " + std::string(strerror(errno))};
   if (child == 0) {
-    setpgid(0, 0);
     signal(SIGPIPE, SIG_DFL);
     const int log = open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (dup2(null, 0) == 0 && dup2(log, 1) == 1 && dup2(log, 2) == 2) execvp(argv[0], argv.data());
-    fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
     _exit(127);
   }
-  const auto deadline = SteadyClock::now() + kCommandLimit;
   int status = 0;
-  while (waitpid(child, &status, WNOHANG) == 0) {
-    if (SteadyClock::now() > deadline) kill(child, SIGKILL);
-    std::this_thread::sleep_for(milliseconds(5));
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   std::ifstream log(log_path);
   std::string output{std::istreambuf_iterator<char>(log), std::istreambuf_iterator<char>()};
   while (output.ends_with('\n')) output.pop_back();
-  if (WIFSIGNALED(status)) output += " (ended by signal " + std::to_string(WTERMSIG(status)) + ")";
-  return {WIFEXITED(status) && WEXITSTATUS(status) == 0, output};
+  if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+    output += " (exit code " + std::to_string(WEXITSTATUS(status)) + ")";
+  }
+  return {status == 0, output};
 }
 
 bool IsMountPoint(const std::string& path) {
-  struct stat inner;
-  struct stat outer;
+  struct stat inner = {};
+  struct stat outer = {};
   // A mount whose daemon is gone does not answer stat; it is a mount all the same.
   if (stat(path.c_str(), &inner) != 0) return errno != ENOENT;
   const std::string parent = std::filesystem::path(path).parent_path();
@@ -876,7 +864,7 @@ class Stage {
     if (mkdtemp(root_.data()) == nullptr) Fail("setup", "mkdtemp", root_, errno);
   }
   Stage(const Stage&) = delete;
-  ~Stage() {
+  ~Stage() {  // NOLINT(bugprone-exception-escape): only for lack of memory.
     // After a failure, stores and logs are worth a look.
     bool keeps_files = std::uncaught_exceptions() > 0 && !interrupted;
     for (const std::string& path : mounts_) keeps_files = !Unmount(path) || keeps_files;
@@ -889,7 +877,7 @@ class Stage {
     for (const std::string& transport : options_.transports) AddTerracefs(transport, results);
     AddBindfs(results);
     results.targets.push_back({"ext4", NewFolder("ext4")});
-    struct statfs info;
+    struct statfs info = {};
     if (statfs(root_.c_str(), &info) != 0) Fail("setup", "statfs", root_, errno);
     if (info.f_type != EXT4_SUPER_MAGIC) {
       Remark(results, "the work directory is not on ext4: the target named ext4 is what is there");
@@ -905,7 +893,7 @@ class Stage {
   // Noted as a mount before the command runs, so that half a mount is taken down, too.
   Outcome Mount(const std::string& path, const std::vector<std::string>& command) {
     mounts_.push_back(path);
-    const Outcome outcome = RunCommand(command, path + ".log");
+    Outcome outcome = RunCommand(command, path + ".log");
     if (interrupted) throw Interrupted{};
     if (outcome.ok && !IsMountPoint(path)) return {false, "it claims success, nothing is mounted"};
     return outcome;
@@ -1002,7 +990,7 @@ void Define(CLI::App& app, CommandLine& line) {
       ->check(CLI::Range(1, 1'000'000'000));
   app.add_option("--rounds", plan.rounds, "turns that each target gets")
       ->check(CLI::Range(1, 1000));
-  app.add_option("--seed", plan.seed, "of order and content; random if not given");
+  app.add_option("--seed", plan.seed, "of order and content")->default_str("random");
   app.add_flag("--tiny", plan.tiny, "a test of seconds: small where no size is given, no waits");
   app.add_option("--json", line.json_path, "write the results to this file, too");
 }
@@ -1068,6 +1056,7 @@ int Run(CommandLine& line, Results& results) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(bugprone-exception-escape): only for lack of memory.
 int main(int argc, char** argv) {
   CLI::App app("Compares filesystems: named workloads in alternation, medians and ratios.",
                "fs_bench");

@@ -18,8 +18,8 @@ TEST(FileNamesTest, NamesAreAsDescribed) {
 TEST(FileNamesTest, NamesComeBackAsNumbers) {
   for (const FileKind kind :
        {FileKind::kLog, FileKind::kTable, FileKind::kBlob, FileKind::kManifest}) {
-    for (const FileNumber number : {FileNumber{1}, FileNumber{999'999}, FileNumber{1'000'000},
-                                    FileNumber{UINT64_MAX}}) {
+    for (const FileNumber number :
+         {FileNumber{1}, FileNumber{999'999}, FileNumber{1'000'000}, FileNumber{UINT64_MAX}}) {
       const auto parsed = ParseFileName(FileName(kind, number));
       ASSERT_TRUE(parsed) << FileName(kind, number);
       EXPECT_EQ(parsed->kind, kind);
@@ -29,11 +29,31 @@ TEST(FileNamesTest, NamesComeBackAsNumbers) {
 }
 
 TEST(FileNamesTest, OtherNamesAreNotNumberedFiles) {
-  for (const char* const name :
-       {"", "CURRENT", "LOCK", "IDENTITY", "OPTIONS", "MANIFEST-", "MANIFEST", ".wal", "wal",
-        "000000.wal", "MANIFEST-000000", "12.wal.tmp", "x12.wal", "12x.wal", "-1.sst", "+1.sst",
-        " 1.sst", "1 .sst", "1.5.sst", "0x10.blob", "99999999999999999999999.wal", "12.log",
-        "MANIFEST-12.wal", "CURRENT.tmp", "12"}) {
+  for (const char* const name : {"",
+                                 "CURRENT",
+                                 "LOCK",
+                                 "IDENTITY",
+                                 "OPTIONS",
+                                 "MANIFEST-",
+                                 "MANIFEST",
+                                 ".wal",
+                                 "wal",
+                                 "000000.wal",
+                                 "MANIFEST-000000",
+                                 "12.wal.tmp",
+                                 "x12.wal",
+                                 "12x.wal",
+                                 "-1.sst",
+                                 "+1.sst",
+                                 " 1.sst",
+                                 "1 .sst",
+                                 "1.5.sst",
+                                 "0x10.blob",
+                                 "99999999999999999999999.wal",
+                                 "12.log",
+                                 "MANIFEST-12.wal",
+                                 "CURRENT.tmp",
+                                 "12"}) {
     EXPECT_FALSE(ParseFileName(name)) << name;
   }
 }

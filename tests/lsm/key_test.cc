@@ -34,10 +34,14 @@ TEST(KeyTest, BytesAreAsDescribed) {
 
 TEST(KeyTest, SortsByUserKeyThenNewestFirst) {
   const std::vector<std::string> sorted = {
-      MakeInternalKey("", 5, EntryKind::kValue),       MakeInternalKey("a", 9, EntryKind::kValue),
-      MakeInternalKey("a", 9, EntryKind::kDelete),     MakeInternalKey("a", 1, EntryKind::kValue),
-      MakeInternalKey(std::string("a\0", 2), 100, EntryKind::kValue), MakeInternalKey("ab", 2, EntryKind::kValue),
-      MakeInternalKey("\x7f", 3, EntryKind::kValue),   MakeInternalKey("\x80", 3, EntryKind::kValue),
+      MakeInternalKey("", 5, EntryKind::kValue),
+      MakeInternalKey("a", 9, EntryKind::kValue),
+      MakeInternalKey("a", 9, EntryKind::kDelete),
+      MakeInternalKey("a", 1, EntryKind::kValue),
+      MakeInternalKey(std::string("a\0", 2), 100, EntryKind::kValue),
+      MakeInternalKey("ab", 2, EntryKind::kValue),
+      MakeInternalKey("\x7f", 3, EntryKind::kValue),
+      MakeInternalKey("\x80", 3, EntryKind::kValue),
       MakeInternalKey("\xff", 1, EntryKind::kValue),
   };
   for (size_t a = 0; a < sorted.size(); ++a) {

@@ -34,6 +34,7 @@ WriteBatch OneOfEach() {
   batch.Put("pear", "gre", "en");
   batch.Delete("fig");
   batch.DropRange("k1", "k2");
+  batch.AddCounter(3, -2);
   return batch;
 }
 
@@ -41,12 +42,14 @@ TEST(WriteBatchTest, ShowsItsEntriesInOrder) {
   const WriteBatch batch = OneOfEach();
   const auto [seen, status] = Walk(batch.representation(), batch.count());
   ASSERT_TRUE(status.ok()) << status.ToString();
-  EXPECT_EQ(batch.count(), 4u);
+  EXPECT_EQ(batch.count(), 5u);
   EXPECT_EQ(batch.bytes(), batch.representation().size());
-  const std::vector<Seen> expected = {{EntryKind::kValue, "apple", "red"},
-                                      {EntryKind::kValue, "pear", "green"},
-                                      {EntryKind::kDelete, "fig", ""},
-                                      {EntryKind::kDropRange, "k1", "k2"}};
+  const std::vector<Seen> expected = {
+      {EntryKind::kValue, "apple", "red"},
+      {EntryKind::kValue, "pear", "green"},
+      {EntryKind::kDelete, "fig", ""},
+      {EntryKind::kDropRange, "k1", "k2"},
+      {EntryKind::kCounter, "\x03", "\xfe" + std::string(7, '\xff')}};
   EXPECT_EQ(seen, expected);
 }
 
@@ -54,7 +57,9 @@ TEST(WriteBatchTest, RepresentationIsAsDescribed) {
   WriteBatch batch;
   batch.Put("k", "vw");
   batch.Delete("d");
-  EXPECT_EQ(batch.representation(), std::string("\x02\x01k\x02vw\x01\x01" "d\x00", 10));
+  EXPECT_EQ(batch.representation(), std::string("\x02\x01k\x02vw\x01\x01"
+                                                "d\x00",
+                                                10));
 }
 
 TEST(WriteBatchTest, KeysAndValuesMayHoldAnyBytesAndBeEmpty) {
@@ -93,7 +98,7 @@ TEST(WriteBatchTest, ClearEmptiesIt) {
 
 TEST(WriteBatchTest, WrongCountIsCorruption) {
   const WriteBatch batch = OneOfEach();
-  for (const uint32_t count : {0u, 3u, 5u, UINT32_MAX}) {
+  for (const uint32_t count : {0u, 4u, 6u, UINT32_MAX}) {
     EXPECT_TRUE(Walk(batch.representation(), count).second.Is(io::StatusCode::kCorruption))
         << count;
   }
@@ -121,8 +126,17 @@ TEST(WriteBatchTest, DeletionWithAValueIsCorruption) {
   EXPECT_TRUE(Walk("\x01\x01k\x01v", 1).second.Is(io::StatusCode::kCorruption));
 }
 
+TEST(WriteBatchTest, MalformedCountersAreCorruption) {
+  const std::string eight(8, 'd');
+  EXPECT_TRUE(Walk("\x05\x01\x07\x08" + eight, 1).second.ok());
+  EXPECT_FALSE(Walk("\x05\x01\x08\x08" + eight, 1).second.ok());      // no such counter
+  EXPECT_FALSE(Walk("\x05\x02\x07\x07\x08" + eight, 1).second.ok());  // id of two bytes
+  EXPECT_FALSE(Walk("\x05\x01\x07\x07" + eight.substr(1), 1).second.ok());
+  EXPECT_FALSE(Walk("\x05\x01\x07\x09" + eight + "d", 1).second.ok());
+}
+
 TEST(WriteBatchTest, HostileLengthsAreCorruption) {
-  const std::string huge = "\xff\xff\xff\xff\x0f";     // 2^32 - 1
+  const std::string huge = "\xff\xff\xff\xff\x0f";      // 2^32 - 1
   const std::string too_wide = "\xff\xff\xff\xff\x7f";  // does not fit 32 bits
   const std::string endless(20, '\xff');
   for (const std::string& length : {huge, too_wide, endless}) {

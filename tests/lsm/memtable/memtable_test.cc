@@ -97,17 +97,35 @@ TEST(MemTableTest, DroppedRangesAreKeptApartAndUseUpASequence) {
   EXPECT_EQ(table.dropped_ranges()[0].sequence, 101u);
   EXPECT_EQ(table.Get("z", kSequenceMax)->sequence, 103u);
   EXPECT_FALSE(table.Get("m", kSequenceMax));
-  EXPECT_EQ(table.entry_count(), 4u);
+  EXPECT_EQ(table.entry_count(), 2u);  // those that iterate
   EXPECT_EQ(table.tombstone_count(), 0u);
   EXPECT_EQ(table.oldest_deletion_seconds(), 77);
 }
 
-TEST(MemTableTest, TableWithOnlyADropIsNotEmpty) {
+TEST(MemTableTest, CountersAreSummedApartAndUseUpASequence) {
+  MemTable table;
+  WriteBatch batch;
+  batch.AddCounter(0, 5);
+  batch.AddCounter(kCounterCount - 1, -3);
+  batch.Put("k", "v");
+  Apply(&table, std::move(batch), 1);
+  WriteBatch later;
+  later.AddCounter(0, -7);
+  Apply(&table, std::move(later), 4);
+  EXPECT_EQ(table.counter_deltas()[0], -2);
+  EXPECT_EQ(table.counter_deltas()[1], 0);
+  EXPECT_EQ(table.counter_deltas()[kCounterCount - 1], -3);
+  EXPECT_EQ(table.Get("k", kSequenceMax)->sequence, 3u);
+  EXPECT_EQ(table.entry_count(), 1u);
+}
+
+TEST(MemTableTest, TableWithOnlyADropHasNothingToIterateOver) {
   MemTable table;
   WriteBatch batch;
   batch.DropRange("a", "b");
   Apply(&table, std::move(batch), 1);
-  EXPECT_FALSE(table.empty());
+  EXPECT_TRUE(table.empty());
+  EXPECT_EQ(table.dropped_ranges().size(), 1u);
 }
 
 TEST(MemTableTest, LargeValuesAreNotCopied) {
@@ -247,7 +265,9 @@ TEST(MemTableTest, ReadersBesideTheWriterSeeWholeBatches) {
   constexpr uint64_t kKeyCount = 8;
   MemTable table;
   std::atomic<SequenceNumber> published{0};
-  const auto key_at = [](uint64_t index) { return std::string(1, static_cast<char>(index)) + "key"; };
+  const auto key_at = [](uint64_t index) {
+    return std::string(1, static_cast<char>(index)) + "key";
+  };
   const auto value_at = [](uint64_t round, uint64_t index) {
     std::string value(index % 2 == 0 ? 30 : 700, static_cast<char>(round));
     io::PutFixed64(&value, round);

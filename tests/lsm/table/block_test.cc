@@ -143,8 +143,8 @@ TEST(BlockTest, CursorWithoutBlockIsAtItsEnd) {
   EXPECT_TRUE(cursor.status().ok());
 }
 
-// Walks and searches whatever it is given. Nothing but crashes, endless loops and reads out of range (the
-// sanitizers') can go wrong.
+// Walks and searches whatever it is given. Nothing but crashes, endless loops and reads out of
+// range (the sanitizers') can go wrong.
 void Exercise(std::string contents) {
   const size_t bytes = contents.size();
   // A copy on the heap of exactly this length, so that the sanitizer sees the first byte too many.

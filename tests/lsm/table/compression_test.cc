@@ -52,8 +52,7 @@ TEST(CompressionTest, LengthIsBounded) {
   std::string compressed;
   ASSERT_TRUE(Compress(std::string(1 << 20, 'x'), 3, &compressed));
   std::string back;
-  EXPECT_TRUE(
-      Uncompress(compressed, (1 << 20) - 1, &back).Is(io::StatusCode::kCorruption));
+  EXPECT_TRUE(Uncompress(compressed, (1 << 20) - 1, &back).Is(io::StatusCode::kCorruption));
   EXPECT_LT(back.capacity(), size_t{1} << 20);
 }
 

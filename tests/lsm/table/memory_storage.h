@@ -16,9 +16,9 @@
 namespace terracefs::lsm::table_test {
 
 // Files in memory, for tests that count and fail single reads of tables. Requests move their bytes
-// when they are waited for, not before, so that code which looks too early reads garbage, and a file
-// whose requests nobody waited for dies. Reads and writes obey the rules of direct files. Safe from any
-// thread.
+// when they are waited for, not before, so that code which looks too early reads garbage, and a
+// file whose requests nobody waited for dies. Reads and writes obey the rules of direct files. Safe
+// from any thread.
 class MemoryStorage final : public io::Storage {
  public:
   struct Read {

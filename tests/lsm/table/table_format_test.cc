@@ -55,7 +55,7 @@ TEST(TableFormatTest, MisdirectedBlockIsCaught) {
 }
 
 TEST(TableFormatTest, UnknownCodecAndPaddingAreRefusedThoughTheirChecksumIsRight) {
-  for (const std::string tag :
+  for (const std::string& tag :
        {std::string("\0\0\0\0", 4), std::string("\3\0\0\0", 4), std::string("\1\1\0\0", 4),
         std::string("\1\0\1\0", 4), std::string("\1\0\0\1", 4)}) {
     std::string covered = "contents" + tag;
@@ -104,8 +104,7 @@ TEST(TableFormatTest, FooterOfAnotherVersionIsNotSupported) {
   SampleFooter().AppendTo(&raw);
   io::EncodeFixed32(raw.data() + 56, kTableVersion + 1);
   io::EncodeFixed32(raw.data() + 60, io::Crc32c(io::AsBytes(std::string_view(raw).substr(0, 60))));
-  EXPECT_TRUE(
-      Footer::Decode(raw, kSampleFileBytes).status().Is(io::StatusCode::kNotSupported));
+  EXPECT_TRUE(Footer::Decode(raw, kSampleFileBytes).status().Is(io::StatusCode::kNotSupported));
 }
 
 TEST(TableFormatTest, FooterThatDoesNotFitItsFileIsRefused) {
@@ -121,8 +120,8 @@ TEST(TableFormatTest, FooterThatDoesNotFitItsFileIsRefused) {
   for (const uint64_t huge : kHuge) {
     for (int field = 0; field < 6; ++field) {
       Footer footer = SampleFooter();
-      uint64_t* const fields[] = {&footer.filter.offset, &footer.filter.bytes,
-                                  &footer.index.offset,  &footer.index.bytes,
+      uint64_t* const fields[] = {&footer.filter.offset,     &footer.filter.bytes,
+                                  &footer.index.offset,      &footer.index.bytes,
                                   &footer.properties.offset, &footer.properties.bytes};
       *fields[field] = huge;
       EXPECT_TRUE(refused(footer, kSampleFileBytes)) << field;
@@ -154,13 +153,12 @@ TEST(TableFormatTest, PropertiesComeBackOrAreRefused) {
     EXPECT_TRUE(IsCorruption(DecodeProperties(encoded.substr(0, bytes)).status()));
   }
   EXPECT_TRUE(IsCorruption(DecodeProperties(encoded + "x").status()));
-  for (const auto& spoil : {+[](TableInfo* i) { i->smallest = "short"; },
-                            +[](TableInfo* i) { i->largest = ""; },
-                            +[](TableInfo* i) { std::swap(i->smallest, i->largest); },
-                            +[](TableInfo* i) { i->entry_count = 0; },
-                            +[](TableInfo* i) { i->tombstone_count = 6; },
-                            +[](TableInfo* i) { i->largest_sequence = kSequenceMax + 1; },
-                            +[](TableInfo* i) { i->largest_sequence = 2; }}) {
+  for (const auto& spoil :
+       {+[](TableInfo* i) { i->smallest = "short"; }, +[](TableInfo* i) { i->largest = ""; },
+        +[](TableInfo* i) { std::swap(i->smallest, i->largest); },
+        +[](TableInfo* i) { i->entry_count = 0; }, +[](TableInfo* i) { i->tombstone_count = 6; },
+        +[](TableInfo* i) { i->largest_sequence = kSequenceMax + 1; },
+        +[](TableInfo* i) { i->largest_sequence = 2; }}) {
     TableInfo spoiled = info;
     spoil(&spoiled);
     EXPECT_TRUE(IsCorruption(DecodeProperties(EncodeProperties(spoiled)).status()));
@@ -217,8 +215,8 @@ TEST(TableIndexTest, WhatDoesNotTileTheFileIsRefused) {
   EXPECT_TRUE(IsCorruption(decode([](TableIndexBuilder*) {}, 0)));
   EXPECT_TRUE(IsCorruption(decode([](TableIndexBuilder* b) { b->Add("short", 100); }, 108)));
   EXPECT_TRUE(IsCorruption(decode([](TableIndexBuilder* b) { b->Add(Key("a"), 0); }, 8)));
-  EXPECT_TRUE(IsCorruption(
-      decode([](TableIndexBuilder* b) { b->Add(Key("a"), ~uint64_t{0} - 7); }, 0)));
+  EXPECT_TRUE(
+      IsCorruption(decode([](TableIndexBuilder* b) { b->Add(Key("a"), ~uint64_t{0} - 7); }, 0)));
   EXPECT_TRUE(IsCorruption(decode(
       [](TableIndexBuilder* b) {
         b->Add(Key("b"), 100);

@@ -15,6 +15,7 @@
 #include "lsm/wal/wal_reader.h"
 #include "lsm/wal/wal_writer.h"
 #include "lsm/write_batch.h"
+#include "tests/support/sim_storage.h"
 
 namespace terracefs::lsm {
 
@@ -64,14 +65,15 @@ struct Replayed {
 // Writes, spoils and replays logs in a storage. A failed step fails the test.
 class LogFiles {
  public:
-  explicit LogFiles(io::Storage& storage) : storage_(storage) {}
+  explicit LogFiles(testing::SimStorage& storage) : storage_(storage) {}
 
   // Begins log `number` in a file of its own, full of zeros. Without `create` the file must be
   // there and keeps what it holds.
   std::unique_ptr<WalWriter> StartLog(FileNumber number, uint64_t file_bytes = 256 * io::kKiB,
                                       bool create = true) {
-    auto file = storage_.Open(FileName(FileKind::kLog, number),
-                              {.write = true, .create = create, .direct = true});
+    auto file =
+        storage_.Open(FileName(FileKind::kLog, number),
+                      {.write = true, .create = create, .truncate = create, .direct = true});
     EXPECT_TRUE(file.ok()) << file.status().ToString();
     if (create) {
       EXPECT_TRUE((*file)->Truncate(file_bytes).ok());
@@ -87,25 +89,18 @@ class LogFiles {
     }
     WalChunk chunk = writer.Seal(durable_sequence);
     EXPECT_TRUE(writer.WriteChunk(chunk, /*durable=*/true).ok());
-    return {writer.log_number(), chunk.offset,        chunk.padded_bytes,
+    return {writer.log_number(),  chunk.offset,        chunk.padded_bytes,
             chunk.first_sequence, chunk.last_sequence, durable_sequence};
   }
 
   std::string Read(FileNumber number) {
-    auto file = storage_.Open(FileName(FileKind::kLog, number), {});
-    EXPECT_TRUE(file.ok()) << file.status().ToString();
-    const auto bytes = (*file)->SizeBytes();
-    EXPECT_TRUE(bytes.ok());
-    std::string contents(*bytes, '\0');
-    EXPECT_TRUE((*file)->ReadFull(0, io::AsMutableBytes(contents)).ok());
-    return contents;
+    io::Result<std::string> contents = storage_.Contents(FileName(FileKind::kLog, number));
+    EXPECT_TRUE(contents.ok()) << contents.status().ToString();
+    return std::move(contents).value();
   }
 
   void Replace(FileNumber number, const std::string& contents) {
-    auto file = storage_.Open(FileName(FileKind::kLog, number),
-                              {.write = true, .create = true, .truncate = true});
-    ASSERT_TRUE(file.ok()) << file.status().ToString();
-    ASSERT_TRUE((*file)->Write(0, io::AsBytes(contents)).ok());
+    storage_.PutContents(FileName(FileKind::kLog, number), contents);
   }
 
   void FlipBit(FileNumber number, uint64_t offset, int bit = 0) {
@@ -141,7 +136,7 @@ class LogFiles {
   }
 
  private:
-  io::Storage& storage_;
+  testing::SimStorage& storage_;
 };
 
 // Rewrites the header of the chunk at the front of `chunk` and makes the checksum right again.

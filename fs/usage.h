@@ -1,0 +1,62 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <utility>
+
+#include "fs/file_system.h"
+#include "fs/schema/records.h"
+#include "io/base/result.h"
+#include "lsm/db.h"
+
+namespace terracefs::fs {
+
+// What is used and what is left. The sums are kept by the engine, atomically with each batch. Safe
+// from any thread.
+class Usage {
+ public:
+  // `size_bytes`: the capacity for file pages; 0: whatever the disk has, `disk_free_bytes` says how
+  // much (null: unknown, taken as 0).
+  Usage(lsm::Db& db, uint64_t size_bytes, std::function<uint64_t()> disk_free_bytes)
+      : db_(db), page_count_max_(size_bytes / kPageBytes),
+        disk_free_bytes_(std::move(disk_free_bytes)) {}
+
+  // Room for pages that a batch is about to add; given back when it goes, which must be after the
+  // batch was written (the counter has them then) or abandoned.
+  class Reservation {
+   public:
+    Reservation() = default;
+    Reservation(Reservation&& other) noexcept
+        : usage_(std::exchange(other.usage_, nullptr)), page_count_(other.page_count_) {}
+    Reservation& operator=(Reservation&&) = delete;
+    ~Reservation() {
+      // Relaxed: a stale value only makes the check below too strict or lets nothing extra in.
+      if (usage_ != nullptr) {
+        usage_->reserved_page_count_.fetch_sub(page_count_, std::memory_order_relaxed);
+      }
+    }
+
+   private:
+    friend class Usage;
+    Reservation(Usage* usage, uint64_t page_count) : usage_(usage), page_count_(page_count) {}
+    Usage* usage_ = nullptr;
+    uint64_t page_count_ = 0;
+  };
+  // Posix(ENOSPC) if there is none.
+  io::Result<Reservation> Reserve(uint64_t page_count);
+
+  uint64_t inode_count() const;
+  uint64_t page_count() const;
+  SpaceUsage Space() const;
+
+ private:
+  uint64_t Count(CounterId id) const;
+
+  lsm::Db& db_;
+  const uint64_t page_count_max_;  // 0: no limit of its own
+  const std::function<uint64_t()> disk_free_bytes_;
+  std::atomic<uint64_t> reserved_page_count_{0};
+};
+
+}  // namespace terracefs::fs

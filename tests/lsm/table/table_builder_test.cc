@@ -1,0 +1,164 @@
+#include "lsm/table/table_builder.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "lsm/table/table_format.h"
+#include "tests/lsm/table/table_fixture.h"
+
+namespace terracefs::lsm {
+namespace {
+
+using namespace table_test;  // NOLINT(google-build-using-namespace): a test's own helpers
+
+TableBuilder MakeBuilder(MemoryStorage& storage, const TableOptions& options = {}) {
+  io::OpenOptions open;
+  open.write = open.create = open.direct = true;
+  auto file = storage.Open(TableName(1), open);
+  CHECK(file.ok());
+  return TableBuilder(std::move(file).value(), options, nullptr, io::IoPriority::kFlush);
+}
+
+TEST(TableBuilderTest, InfoSaysWhatWentIn) {
+  std::string time_1000;
+  std::string time_2000;
+  io::PutFixed64(&time_1000, 1000);
+  io::PutFixed64(&time_2000, 2000);
+  Model model;
+  model[Key("a", 9)] = "newer";
+  model[Key("a", 3)] = "older";
+  model[Key("b", 5, EntryKind::kDelete)] = time_2000;
+  model[Key("c", 4, EntryKind::kDelete)] = time_1000;
+  model[Key("d", 7, EntryKind::kReference)] = "reference";
+  OpenedTable table(model);
+  for (const TableInfo& info : {table.info, table.reader->info()}) {
+    EXPECT_EQ(info.entry_count, 5U);
+    EXPECT_EQ(info.tombstone_count, 2U);
+    EXPECT_EQ(info.oldest_tombstone_seconds, 1000);
+    EXPECT_EQ(info.raw_bytes, 5 * 9 + 5 + 5 + 8 + 8 + 9U);
+    EXPECT_EQ(info.smallest, Key("a", 9));
+    EXPECT_EQ(info.largest, Key("d", 7, EntryKind::kReference));
+    EXPECT_EQ(info.smallest_sequence, 3U);
+    EXPECT_EQ(info.largest_sequence, 9U);
+    EXPECT_EQ(info.file_bytes, table.content().size());
+  }
+}
+
+TEST(TableBuilderTest, EstimateIsCloseToTheFile) {
+  for (const int zstd_level : {0, 1}) {
+    MemoryStorage storage;
+    TableOptions options;
+    options.zstd_level = zstd_level;
+    TableBuilder builder = MakeBuilder(storage, options);
+    for (const auto& [key, value] : Pages(500)) {
+      const uint64_t before = builder.EstimatedFileBytes();
+      ASSERT_TRUE(builder.Add(key, value).ok());
+      if (zstd_level == 0) {
+        EXPECT_GT(builder.EstimatedFileBytes(), before);
+      }
+    }
+    EXPECT_EQ(builder.entry_count(), 500U);
+    const auto estimate = static_cast<double>(builder.EstimatedFileBytes());
+    const auto info = builder.Finish();
+    ASSERT_TRUE(info.ok());
+    EXPECT_NEAR(estimate, static_cast<double>(info.value().file_bytes), 20000);
+  }
+}
+
+TEST(TableBuilderTest, OutOfOrderKeyIsABugOfOurs) {
+  const auto add_two = [](const std::string& first, const std::string& second) {
+    MemoryStorage storage;
+    TableBuilder builder = MakeBuilder(storage);
+    builder.Add(first, "").IgnoreError("not what is tested");
+    builder.Add(second, "").IgnoreError("not what is tested");
+  };
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  EXPECT_DEATH(add_two(Key("b"), Key("a")), "check failed");
+  EXPECT_DEATH(add_two(Key("a", 3), Key("a", 3)), "check failed");
+  EXPECT_DEATH(add_two(Key("a", 3), Key("a", 4)), "check failed");
+  add_two(Key("a", 4), Key("a", 3));
+}
+
+TEST(TableBuilderTest, WhatReadersWouldCallCorruptIsNotWritten) {
+  struct Case {
+    std::string key;
+    size_t value_bytes;
+    io::StatusCode code;
+  };
+  const Case cases[] = {
+      {"short", 0, io::StatusCode::kCorruption},
+      {"", 0, io::StatusCode::kCorruption},
+      {Key("z", 1, EntryKind::kDropRange), 0, io::StatusCode::kCorruption},
+      {Key("z", 1, static_cast<EntryKind>(0)), 0, io::StatusCode::kCorruption},
+      {Key(std::string(kTableKeyBytesMax, 'z')), 0, io::StatusCode::kInvalidArgument},
+      {Key("z"), kTableValueBytesMax + 1, io::StatusCode::kInvalidArgument},
+  };
+  for (const Case& c : cases) {
+    MemoryStorage storage;
+    TableBuilder builder = MakeBuilder(storage);
+    ASSERT_TRUE(builder.Add(Key("a"), "value").ok());
+    EXPECT_TRUE(builder.Add(c.key, std::string(c.value_bytes, 'v')).Is(c.code));
+    EXPECT_TRUE(builder.Add(Key("zz"), "value").Is(c.code));  // kept
+    EXPECT_TRUE(builder.Finish().status().Is(c.code));
+  }
+}
+
+TEST(TableBuilderTest, TableWithoutEntriesIsRefused) {
+  MemoryStorage storage;
+  TableBuilder builder = MakeBuilder(storage);
+  EXPECT_TRUE(builder.Finish().status().Is(io::StatusCode::kInvalidArgument));
+}
+
+TEST(TableBuilderTest, AbandonedTableIsNoTable) {
+  MemoryStorage storage;
+  {
+    TableBuilder builder = MakeBuilder(storage);
+    for (const auto& [key, value] : Pages(1000)) ASSERT_TRUE(builder.Add(key, value).ok());
+  }
+  BlockCache cache(1 << 20);
+  EXPECT_FALSE(OpenTable(storage, 1, &cache).ok());
+}
+
+TEST(TableBuilderTest, LargeEntryGetsABlockOfItsOwn) {
+  Model model;
+  for (int i = 0; i < 40; ++i) model[Key("k" + std::to_string(100 + i))] = std::string(100, 'v');
+  model[Key("k120x")] = std::string(200000, 'L');
+  OpenedTable table(model);
+  const auto found = table.reader->Get({}, "k105", kSequenceMax, nullptr);
+  ASSERT_TRUE(found.ok());
+  ASSERT_TRUE(found.value().has_value());
+  EXPECT_LT(SumBytes(table.storage.TakeReads()), 20000U);
+  EXPECT_TRUE(table.reader->Verify(nullptr, io::IoPriority::kScrub).ok());
+}
+
+TEST(TableBuilderTest, EveryFailedWriteIsReported) {
+  const Model model = Pages(1500);  // six buffers of the writer
+  int injected = 0;
+  for (int request = 0;; ++request) {
+    MemoryStorage storage;
+    storage.FailRequest(request);
+    const auto written = WriteTable(storage, 1, model);
+    if (storage.injected_count() == 0) {
+      EXPECT_TRUE(written.ok());
+      break;
+    }
+    ++injected;
+    EXPECT_TRUE(written.status().Is(io::StatusCode::kIoError)) << request;
+  }
+  EXPECT_GE(injected, 7);
+}
+
+TEST(TableBuilderTest, CompressesWhatShrinks) {
+  Model text;
+  for (uint64_t page = 0; page < 100; ++page) text[Key(PageKey(page))] = std::string(4096, 't');
+  TableOptions options;
+  const uint64_t plain = OpenedTable(text, options).info.file_bytes;
+  options.zstd_level = 1;
+  EXPECT_LT(OpenedTable(text, options).info.file_bytes, plain / 10);
+  EXPECT_EQ(OpenedTable(Pages(100), options).info.file_bytes,
+            OpenedTable(Pages(100)).info.file_bytes);
+}
+
+}  // namespace
+}  // namespace terracefs::lsm
