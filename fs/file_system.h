@@ -63,7 +63,9 @@ struct DirectoryEntry {
   InodeNumber ino;
   uint32_t type = 0;             // the S_IFMT bits
   uint64_t next_cookie = 0;      // resume after this entry
-  const Attributes* attributes = nullptr;  // readdirplus; null for "." and ".."
+  // Readdirplus; null for "." and "..", and for an inode that cannot be read (its lookup count then
+  // stays as it is).
+  const Attributes* attributes = nullptr;
 };
 
 struct SpaceUsage {
@@ -85,6 +87,10 @@ struct FileSystemOptions {
   bool read_only = false;
   AtimePolicy atime = AtimePolicy::kRelative;
   const io::Clock* clock = &io::SystemClock();
+  // Free bytes of the disk below, for statfs; null: unknown. Called from any thread.
+  std::function<uint64_t()> disk_free_bytes;
+  // How many inodes that nobody is using stay in memory, at about 300 bytes each.
+  size_t cached_inode_count_max = 32768;
 };
 
 inline constexpr size_t kNameBytesMax = 255;

@@ -1,7 +1,6 @@
 #include "fs/inode_table.h"
 
 #include <cerrno>
-#include <cstddef>
 #include <string>
 
 #include "fs/schema/keys.h"
@@ -45,18 +44,18 @@ InodeTable::~InodeTable() {
 
 InodeTable::Node* InodeTable::FindLocked(Shard& shard, InodeNumber ino) {
   Node* node = shard.buckets[BucketIndex(ino)];
-  while (node != nullptr && node->inode.ino != ino) node = node->next_in_bucket;
+  while (node != nullptr && node->ino != ino) node = node->next_in_bucket;
   return node;
 }
 
 void InodeTable::LinkLocked(Shard& shard, Node* node) {
-  Node*& head = shard.buckets[BucketIndex(node->inode.ino)];
+  Node*& head = shard.buckets[BucketIndex(node->ino)];
   node->next_in_bucket = head;
   head = node;
 }
 
 void InodeTable::UnlinkLocked(Shard& shard, Node* node) {
-  Node** link = &shard.buckets[BucketIndex(node->inode.ino)];
+  Node** link = &shard.buckets[BucketIndex(node->ino)];
   while (*link != node) link = &(*link)->next_in_bucket;
   *link = node->next_in_bucket;
 }
@@ -86,13 +85,11 @@ InodeRef InodeTable::Pin(InodeNumber ino) {
     PopUnusedLocked(shard, node);
   }
   ++node->ref_count;
-  return {this, &node->inode};
+  return {this, node};
 }
 
 void InodeTable::Unpin(Inode* inode) {
-  // The Inode is the first member of its Node.
-  static_assert(offsetof(Node, inode) == 0);
-  Node* node = reinterpret_cast<Node*>(inode);
+  Node* node = static_cast<Node*>(inode);  // Pin made it
   Shard& shard = ShardOf(inode->ino);
   std::unique_ptr<Node> evicted;
   io::MutexLock hold(shard.mutex);

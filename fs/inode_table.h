@@ -109,8 +109,8 @@ class InodeTable {
     Shard& shard = ShardOf(ino);
     io::MutexLock hold(shard.mutex);
     Node* node = FindLocked(shard, ino);
-    if (node == nullptr || node->inode.state() != Inode::State::kLive) return false;
-    node->inode.Peek(use);
+    if (node == nullptr || node->state() != Inode::State::kLive) return false;
+    node->Peek(use);
     return true;
   }
   // A copy of the record, from memory or from the store. Errors as Get.
@@ -122,9 +122,8 @@ class InodeTable {
   static constexpr size_t kShardCount = 32;
   static constexpr size_t kBucketCount = 1024;  // per shard
 
-  struct Node {
-    explicit Node(InodeNumber ino) : inode(ino) {}
-    Inode inode;
+  struct Node : Inode {
+    explicit Node(InodeNumber number) : Inode(number) {}
     Node* next_in_bucket = nullptr;
     // In the list of unused ones while ref_count is 0.
     Node* newer = nullptr;

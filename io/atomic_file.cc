@@ -34,8 +34,8 @@ Result<std::string> ReadWholeFile(Storage& storage, std::string_view name, size_
   const std::unique_ptr<File> file = TRY(storage.Open(name, OpenOptions{}));
   const uint64_t size_bytes = TRY(file->SizeBytes());
   if (size_bytes > bytes_max) {
-    return Status::Corruption("file of " + std::to_string(size_bytes) + " bytes, expected at most " +
-                                  std::to_string(bytes_max),
+    return Status::Corruption("file of " + std::to_string(size_bytes) +
+                                  " bytes, expected at most " + std::to_string(bytes_max),
                               name);
   }
   std::string contents(size_bytes, '\0');

@@ -35,12 +35,18 @@ int64_t CallKernel(int fd, const KernelCall& call, bool is_directory) {
   const auto offset = static_cast<off_t>(call.offset);
   ssize_t answer = 0;
   switch (call.step) {
-    case IoRequest::Step::kRead: answer = preadv(fd, &memory, 1, offset); break;
-    case IoRequest::Step::kWrite: answer = pwritev(fd, &memory, 1, offset); break;
+    case IoRequest::Step::kRead:
+      answer = preadv(fd, &memory, 1, offset);
+      break;
+    case IoRequest::Step::kWrite:
+      answer = pwritev(fd, &memory, 1, offset);
+      break;
     case IoRequest::Step::kWriteThrough:
       answer = pwritev2(fd, &memory, 1, offset, RWF_DSYNC);
       break;
-    case IoRequest::Step::kSync: answer = is_directory ? fsync(fd) : fdatasync(fd); break;
+    case IoRequest::Step::kSync:
+      answer = is_directory ? fsync(fd) : fdatasync(fd);
+      break;
   }
   return answer < 0 ? -errno : answer;
 }
@@ -132,9 +138,12 @@ Result<UniqueFd> DirectoryStorage::OpenDirectory(const std::string& path) {
   UniqueFd fd(Uninterrupted([&] { return open(path.c_str(), flags); }));
   if (fd.valid()) return fd;
   switch (errno) {
-    case ENOENT: return Status::NotFound("no such directory", path);
-    case ENOTDIR: return Status::InvalidArgument("not a directory", path);
-    default: return Status::IoError("open directory", path, errno);
+    case ENOENT:
+      return Status::NotFound("no such directory", path);
+    case ENOTDIR:
+      return Status::InvalidArgument("not a directory", path);
+    default:
+      return Status::IoError("open directory", path, errno);
   }
 }
 
@@ -149,9 +158,12 @@ Result<UniqueFd> DirectoryStorage::OpenDescriptor(std::string_view name,
   UniqueFd fd(Uninterrupted([&] { return openat(fd_.get(), text.c_str(), flags, kFileMode); }));
   if (fd.valid()) return fd;
   switch (errno) {
-    case ENOENT: return Status::NotFound("no such file", path_ + "/" + text);
-    case EEXIST: return Status::Busy("file exists", path_ + "/" + text);
-    default: return Status::IoError("open", path_ + "/" + text, errno);
+    case ENOENT:
+      return Status::NotFound("no such file", path_ + "/" + text);
+    case EEXIST:
+      return Status::Busy("file exists", path_ + "/" + text);
+    default:
+      return Status::IoError("open", path_ + "/" + text, errno);
   }
 }
 

@@ -31,9 +31,9 @@ void RateLimiter::Acquire(uint64_t bytes, IoPriority priority) {
   while (waiter.left_bytes > 0) {
     // All wait for the tokens of the one that is next. Whoever wakes first grants them, and a
     // finished waiter hears of it through `changed_`.
-    const int64_t until_ns =
-        bucket_.NsUntil(PartBytesLocked(*NextLocked()), clock_.SteadyNs());
-    changed_.WaitFor(mutex_, std::chrono::nanoseconds(std::clamp<int64_t>(until_ns, 1, kWaitNsMax)));
+    const int64_t until_ns = bucket_.NsUntil(PartBytesLocked(*NextLocked()), clock_.SteadyNs());
+    changed_.WaitFor(mutex_,
+                     std::chrono::nanoseconds(std::clamp<int64_t>(until_ns, 1, kWaitNsMax)));
     GrantLocked();
   }
   waited_ns_ += static_cast<uint64_t>(clock_.SteadyNs() - begin_ns);
@@ -55,19 +55,19 @@ void RateLimiter::Shutdown() {
 
 RateLimiterStats RateLimiter::stats() const {
   MutexLock lock(mutex_);
-  return {granted_bytes_, waited_ns_, bucket_.rate()};
+  return {granted_bytes_, waited_ns_, bucket_.rate(), waiting_.size()};
 }
 
 // The first of the highest priority; in one turn of ten the first of all those below it.
 RateLimiter::Waiter* RateLimiter::NextLocked() const {
   CHECK(!waiting_.empty());
-  const auto top = std::min_element(
-      waiting_.begin(), waiting_.end(),
-      [](const Waiter* a, const Waiter* b) { return a->priority < b->priority; });
+  const auto top =
+      std::min_element(waiting_.begin(), waiting_.end(),
+                       [](const Waiter* a, const Waiter* b) { return a->priority < b->priority; });
   if (grant_count_ % kGrantsPerLowTurn != kGrantsPerLowTurn - 1) return *top;
-  const auto lower =
-      std::find_if(waiting_.begin(), waiting_.end(),
-                   [top](const Waiter* waiter) { return waiter->priority > (*top)->priority; });
+  const auto lower = std::find_if(waiting_.begin(), waiting_.end(), [top](const Waiter* waiter) {
+    return waiter->priority > (*top)->priority;
+  });
   return lower == waiting_.end() ? *top : *lower;
 }
 

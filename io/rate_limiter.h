@@ -15,9 +15,10 @@ enum class IoPriority : uint8_t { kFlush = 0, kL0 = 1, kCompaction = 2, kVacuum 
 inline constexpr size_t kIoPriorityCount = 5;
 
 struct RateLimiterStats {
-  uint64_t bytes = 0;       // granted in all
-  uint64_t waited_ns = 0;   // sum over callers
-  uint64_t rate = 0;        // bytes per second now; 0 = unlimited
+  uint64_t bytes = 0;          // granted in all
+  uint64_t waited_ns = 0;      // sum over callers
+  uint64_t rate = 0;           // bytes per second now; 0 = unlimited
+  uint64_t waiting_count = 0;  // callers blocked now
 };
 
 // A token bucket for every byte that background work reads or writes. In any window of w seconds

@@ -20,8 +20,9 @@ constexpr uint32_t kStalledCountMax = 1000;
 
 Status Error(const IoRequest& request, const FileTraits& traits, const char* what, int os_errno) {
   if (request.step == Step::kSync) return Status::IoError("sync", traits.name, os_errno);
-  return Status::IoError(what, traits.name + " offset " + std::to_string(request.offset) +
-                                   " bytes " + std::to_string(request.bytes),
+  return Status::IoError(what,
+                         traits.name + " offset " + std::to_string(request.offset) + " bytes " +
+                             std::to_string(request.bytes),
                          os_errno);
 }
 

@@ -50,8 +50,8 @@ Status SequentialWriter::CutToLength() {
   return size_bytes == offset_ ? Status::Ok() : file_.Truncate(offset_);
 }
 
-// Sends the current buffer off and makes the next one free. The rest of a buffer that is not full is
-// written as zeros up to the alignment, and cut off by Finish.
+// Sends the current buffer off and makes the next one free. The rest of a buffer that is not full
+// is written as zeros up to the alignment, and cut off by Finish.
 Status SequentialWriter::SubmitCurrent() {
   Slot& slot = slots_[current_];
   const size_t bytes = RoundUp(used_bytes_, kDirectAlignment);

@@ -47,7 +47,7 @@ class SequentialWriter {
   const IoPriority priority_;
   std::array<Slot, kBufferCount> slots_;
   size_t current_ = 0;
-  size_t used_bytes_ = 0;      // of the current slot
+  size_t used_bytes_ = 0;  // of the current slot
   uint64_t offset_ = 0;
   uint64_t written_offset_ = 0;
   Status error_;

@@ -39,11 +39,11 @@ struct IoRequest {
 
   // For the backend (request_progress.h says how they move).
   enum class Step : uint8_t { kRead, kWrite, kWriteThrough, kSync };
-  Step step = Step::kRead;      // what the kernel was last asked for
-  bool in_flight = false;       // the kernel has it and will answer
-  bool follows = false;         // a predecessor in the chain is not done
-  bool sync_owed = false;       // durable, but bytes were written without their sync
-  uint32_t stalled_count = 0;   // answers in a row that brought nothing
+  Step step = Step::kRead;     // what the kernel was last asked for
+  bool in_flight = false;      // the kernel has it and will answer
+  bool follows = false;        // a predecessor in the chain is not done
+  bool sync_owed = false;      // durable, but bytes were written without their sync
+  uint32_t stalled_count = 0;  // answers in a row that brought nothing
   size_t transferred_bytes = 0;
   void* backend_file = nullptr;
   const void* starter = nullptr;  // identifies the thread that started it
@@ -51,8 +51,8 @@ struct IoRequest {
 };
 
 // An open file of a Storage. Requests may be started by any thread, several at once; each is waited
-// for by the thread that started it (CHECKed). The file must outlive its requests. Reads past the end
-// of the file fail with IoError ("short read").
+// for by the thread that started it (CHECKed). The file must outlive its requests. Reads past the
+// end of the file fail with IoError ("short read").
 class File {
  public:
   virtual ~File() = default;

@@ -9,7 +9,6 @@
 
 #include "io/base/check.h"
 
-
 namespace terracefs::io {
 namespace {
 

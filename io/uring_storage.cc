@@ -119,8 +119,12 @@ void ThreadRing::QueueChain(IoRequest* request) {
     const KernelCall call = NextCall(*request, file.traits_);
     UringOperation operation;
     switch (call.step) {
-      case IoRequest::Step::kRead: operation.kind = UringOperation::Kind::kRead; break;
-      case IoRequest::Step::kWrite: operation.kind = UringOperation::Kind::kWrite; break;
+      case IoRequest::Step::kRead:
+        operation.kind = UringOperation::Kind::kRead;
+        break;
+      case IoRequest::Step::kWrite:
+        operation.kind = UringOperation::Kind::kWrite;
+        break;
       case IoRequest::Step::kWriteThrough:
         operation.kind = UringOperation::Kind::kWriteThrough;
         break;
@@ -197,8 +201,8 @@ void ThreadRing::FailFollowers(const IoRequest& request) {
 std::atomic<uint64_t> fork_count{0};
 
 void CountForks() {
-  static const int registered = pthread_atfork(
-      nullptr, nullptr, [] { fork_count.fetch_add(1, std::memory_order_relaxed); });
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { fork_count.fetch_add(1, std::memory_order_relaxed); });
   CHECK(registered == 0);
 }
 
@@ -226,7 +230,8 @@ struct RingHolder {
 };
 thread_local RingHolder t_holder;
 
-// This thread's ring, made if need be; nullptr if it cannot be had (again: one refusal is remembered).
+// This thread's ring, made if need be; nullptr if it cannot be had (again: one refusal is
+// remembered).
 ThreadRing* RingOfThisThread() {
   if (t_ring_gone) return nullptr;
   RingHolder& holder = t_holder;

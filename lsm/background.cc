@@ -134,17 +134,19 @@ io::Status DbImpl::FlushOldest() {
   return io::Status::Ok();
 }
 
-// Makes `edit` current. `flushed`: the memtable whose contents it adds leaves the view in the same moment.
+// Makes `edit` current. `flushed`: the memtable whose contents it adds leaves the view in the same
+// moment.
 io::Status DbImpl::Install(VersionEdit edit, const MemTable* flushed) {
   std::vector<FileRef> added;
   for (const VersionEdit::AddedFile& file : edit.added_files) {
-    const bool moved = std::any_of(
-        edit.removed_files.begin(), edit.removed_files.end(),
-        [&](const VersionEdit::RemovedFile& removed) { return removed.number == file.file->number; });
+    const bool moved = std::any_of(edit.removed_files.begin(), edit.removed_files.end(),
+                                   [&](const VersionEdit::RemovedFile& removed) {
+                                     return removed.number == file.file->number;
+                                   });
     if (!moved) added.push_back(file.file);
   }
-  const io::Status status = versions_.LogAndApply(
-      std::move(edit), [&](const std::shared_ptr<const Version>& version) {
+  const io::Status status =
+      versions_.LogAndApply(std::move(edit), [&](const std::shared_ptr<const Version>& version) {
         auto view = std::make_shared<View>();
         view->version = version;
         io::MutexLock lock(view_mutex_);
@@ -243,7 +245,8 @@ io::Status DbImpl::RunPlan(const CompactionPlan& plan, const std::function<io::S
   const int64_t begin_ns = options_.clock->SteadyNs();
   VersionEdit edit;
   if (plan.kind == CompactionPlan::Kind::kMerge) {
-    edit = TRY(RunMerge(environment_, plan, versions_.shape(), SmallestSnapshot(), stop, &counters_));
+    edit =
+        TRY(RunMerge(environment_, plan, versions_.shape(), SmallestSnapshot(), stop, &counters_));
   } else {
     for (const FileRef& file : plan.inputs[0]) {
       edit.removed_files.push_back({plan.level, file->number});
@@ -303,7 +306,8 @@ io::Status DbImpl::CompactLevel(int level, bool in_place, const std::atomic<bool
       const int64_t now_ns = options_.clock->SteadyNs();
       if (now_ns - reported_ns > 50'000'000) {
         reported_ns = now_ns;
-        on_progress(bytes_done + counters_.bytes_read.load(std::memory_order_relaxed) - read_before);
+        on_progress(bytes_done + counters_.bytes_read.load(std::memory_order_relaxed) -
+                    read_before);
       }
       return io::Status::Ok();
     };
@@ -410,8 +414,7 @@ void DbImpl::UpkeepOnce() {
     io::LsmLog().warn("preparing a log file: {}", status.ToString());
   }
   const int64_t oldest = queue_->active_memtable()->oldest_deletion_seconds();
-  const int64_t patience_s =
-      std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds);
+  const int64_t patience_s = std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds);
   if (oldest != 0 && NowSeconds() - oldest >= patience_s) {
     if (const io::Status status = queue_->Rotate(); !status.ok()) {
       io::LsmLog().warn("ending the memtable for its deletions: {}", status.ToString());

@@ -56,7 +56,7 @@ struct DbStats {
   uint64_t compaction_bytes_written = 0;
   uint64_t compaction_pending_bytes = 0;  // estimate of what has to be rewritten to be in shape
   uint64_t trivial_moves = 0;
-  uint64_t delete_only = 0;  // tables removed without being read
+  uint64_t delete_only = 0;                 // tables removed without being read
   std::map<std::string, uint64_t> dropped;  // entries by rule: hidden, tombstone, dropped_range
   uint64_t memtable_bytes = 0;
   uint64_t live_table_bytes = 0;
@@ -72,20 +72,21 @@ struct CompactionRequest {
 };
 
 struct CompactionProgress {
-  std::string pass;           // "flush", "level 0" ...
+  std::string pass;  // "flush", "level 0" ...
   int pass_index = 0;
   int pass_count = 0;
-  uint64_t bytes_done = 0;    // input bytes of this pass
-  uint64_t bytes_total = 0;   // estimate
-  uint64_t bytes_read = 0;    // of the whole request so far
+  uint64_t bytes_done = 0;   // input bytes of this pass
+  uint64_t bytes_total = 0;  // estimate
+  uint64_t bytes_read = 0;   // of the whole request so far
   uint64_t bytes_written = 0;
 };
 
 // A durable, ordered key -> value map. Knows no inode. All methods are safe from any thread.
 //
 // History is one sequence of batches; after a crash the store holds exactly a prefix of it that
-// includes everything Sync (or a durable Write) had returned for. A failed log write or sync is sticky: every
-// later Write and Sync fails with the same error until the store is opened again; reads go on.
+// includes everything Sync (or a durable Write) had returned for. A failed log write or sync is
+// sticky: every later Write and Sync fails with the same error until the store is opened again;
+// reads go on.
 class Db {
  public:
   // Makes an empty engine in `storage`; Busy if there is one.
@@ -101,8 +102,9 @@ class Db {
 
   // Appends `batch` to the history. On return readers see all of it. Takes the batch's memory.
   // `durable`: as if followed by Sync. May delay the caller (back-pressure).
-  // An empty batch is fine. NoSpace: nothing happened. InvalidArgument, and nothing happened: a key or
-  // value larger than a table takes (lsm/table/table_format.h), or more than kBatchBytesMax together.
+  // An empty batch is fine. NoSpace: nothing happened. InvalidArgument, and nothing happened: a key
+  // or value larger than a table takes (lsm/table/table_format.h), or more than kBatchBytesMax
+  // together.
   virtual io::Status Write(WriteBatch&& batch, bool durable = false) = 0;
   // Everything written before the call is on stable storage when it returns.
   virtual io::Status Sync() = 0;
@@ -129,9 +131,9 @@ class Db {
 
   // Writes what is in memory to tables.
   virtual io::Status Flush() = 0;
-  // Runs a manual compaction to its end in the calling thread's name (the work is done by the background
-  // workers, within the limiter). `progress` may be null; it is called now and then from this thread.
-  // Cancelled if `cancel` becomes true.
+  // Runs a manual compaction to its end in the calling thread's name (the work is done by the
+  // background workers, within the limiter). `progress` may be null; it is called now and then from
+  // this thread. Cancelled if `cancel` becomes true.
   virtual io::Status Compact(const CompactionRequest& request, const std::atomic<bool>& cancel,
                              const std::function<void(const CompactionProgress&)>& progress) = 0;
   // Blocks until no automatic compaction is due or running (tests, benchmarks).

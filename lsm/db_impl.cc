@@ -103,12 +103,15 @@ io::Result<std::optional<PinnedValue>> DbImpl::GetFrom(const std::shared_ptr<con
     owner = std::move(pinned->block);
   }
   switch (found->kind) {
-    case EntryKind::kDelete: return std::optional<PinnedValue>();
-    case EntryKind::kValue: return std::optional(PinnedValue(found->value, std::move(owner)));
+    case EntryKind::kDelete:
+      return std::optional<PinnedValue>();
+    case EntryKind::kValue:
+      return std::optional(PinnedValue(found->value, std::move(owner)));
     case EntryKind::kReference:
       return io::Status::NotSupported("value references are of a later format version");
     case EntryKind::kDropRange:
-    case EntryKind::kCounter: break;
+    case EntryKind::kCounter:
+      break;
   }
   return io::Status::Corruption("entry of unknown kind in a sorted run");
 }
@@ -137,7 +140,8 @@ io::Result<std::vector<std::optional<PinnedValue>>> DbImpl::MultiGet(
     std::vector<MissingBlock> blocks;
     for (const size_t i : open) {
       MissingBlock missing;
-      auto value = GetFrom(view, snapshot, cache_only, keys[i], options.cache_only ? nullptr : &missing);
+      auto value =
+          GetFrom(view, snapshot, cache_only, keys[i], options.cache_only ? nullptr : &missing);
       if (value.ok()) {
         values[i] = std::move(value).value();
       } else if (!value.status().Is(io::StatusCode::kWouldBlock) || options.cache_only) {
@@ -174,7 +178,8 @@ std::unique_ptr<Iterator> DbImpl::NewIterator(const ReadOptions& options) {
     if (view->version->files(level).empty()) continue;
     children.push_back(NewLevelIterator(view->version->files(level), open, options.upper_bound));
   }
-  return NewDbIterator(NewMergingIterator(std::move(children)), snapshot, options.upper_bound, view);
+  return NewDbIterator(NewMergingIterator(std::move(children)), snapshot, options.upper_bound,
+                       view);
 }
 
 SequenceNumber DbImpl::AcquireSnapshot() {
@@ -213,9 +218,9 @@ void DbImpl::UpdatePressure(const Version& version) {
   level0_count_.store(version.files(0).size(), std::memory_order_relaxed);
 }
 
-// Makes a writer wait while the background is behind: a little from the slow-down trigger on, growing
-// with every level-0 table; fully only at the stop trigger, at the memtable limit, or while the device
-// does not keep up with the log.
+// Makes a writer wait while the background is behind: a little from the slow-down trigger on,
+// growing with every level-0 table; fully only at the stop trigger, at the memtable limit, or while
+// the device does not keep up with the log.
 io::Status DbImpl::Throttle(size_t batch_bytes) {
   if (!WriteWouldStall()) return io::Status::Ok();
   const int64_t begin_ns = options_.clock->SteadyNs();
@@ -223,9 +228,9 @@ io::Status DbImpl::Throttle(size_t batch_bytes) {
   io::MutexLock lock(jobs_mutex_);
   for (;;) {
     if (stopping_) return io::Status::ShuttingDown();
-    const bool memtables_full = immutables_.size() >= static_cast<size_t>(
-                                                          options_.immutable_memtable_count_max) &&
-                                queue_->nearly_full();
+    const bool memtables_full =
+        immutables_.size() >= static_cast<size_t>(options_.immutable_memtable_count_max) &&
+        queue_->nearly_full();
     const bool level0_full = level0_count_.load(std::memory_order_relaxed) >=
                              static_cast<size_t>(options_.l0_stop_trigger);
     if (!memtables_full && !level0_full) break;
@@ -340,8 +345,7 @@ io::Status DbImpl::VerifyInvariants(bool read_all) {
           info.smallest != files[i]->info.smallest || info.largest != files[i]->info.largest) {
         return io::Status::Corruption("properties differ from the manifest's", name);
       }
-      if (level > 0 && i > 0 &&
-          files[i - 1]->largest_user_key() >= files[i]->smallest_user_key()) {
+      if (level > 0 && i > 0 && files[i - 1]->largest_user_key() >= files[i]->smallest_user_key()) {
         return io::Status::Corruption("overlaps its neighbour at level " + std::to_string(level),
                                       name);
       }

@@ -28,8 +28,9 @@ namespace terracefs::lsm {
 // The engine. Sources: db_impl.cc (API, reads, writes), recovery.cc (Open and what it does),
 // background.cc (flush, compaction and upkeep threads).
 //
-// Locks, in the order they may be taken: the write queue's, jobs_mutex_, the version set's, view_mutex_.
-// None but the write queue's (on rotation) and the version set's manifest lock is held across I/O.
+// Locks, in the order they may be taken: the write queue's, jobs_mutex_, the version set's,
+// view_mutex_. None but the write queue's (on rotation) and the version set's manifest lock is held
+// across I/O.
 class DbImpl final : public Db {
  public:
   DbImpl(const Options& options, io::Storage& storage);
@@ -138,8 +139,8 @@ class DbImpl final : public Db {
   FileNumber active_log_ GUARDED_BY(jobs_mutex_) = 0;
   RangesInUse in_use_ GUARDED_BY(jobs_mutex_);
   std::set<FileNumber> quarantined_ GUARDED_BY(jobs_mutex_);  // damaged inputs, left alone
-  io::Status flush_error_ GUARDED_BY(jobs_mutex_);       // of the last flush
-  io::Status compaction_error_ GUARDED_BY(jobs_mutex_);  // of the last automatic job
+  io::Status flush_error_ GUARDED_BY(jobs_mutex_);            // of the last flush
+  io::Status compaction_error_ GUARDED_BY(jobs_mutex_);       // of the last automatic job
   int running_count_ GUARDED_BY(jobs_mutex_) = 0;
   int flushing_count_ GUARDED_BY(jobs_mutex_) = 0;
   uint64_t jobs_done_ GUARDED_BY(jobs_mutex_) = 0;

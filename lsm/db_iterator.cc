@@ -49,19 +49,25 @@ class DbIterator final : public Iterator {
 
   void FindVisible() {
     valid_ = false;
+    status_ = io::Status::Ok();
     for (; input_->Valid(); input_->Next()) {
       const std::string_view user_key = UserKey(input_->key());
       if (!upper_bound_.empty() && user_key >= upper_bound_) return;
       if (KeySequence(input_->key()) > snapshot_) continue;
       if (skipping_ && user_key == skip_key_) continue;
       switch (KeyKind(input_->key())) {
-        case EntryKind::kDelete: Skip(user_key); continue;
-        case EntryKind::kValue: valid_ = true; return;
+        case EntryKind::kDelete:
+          Skip(user_key);
+          continue;
+        case EntryKind::kValue:
+          valid_ = true;
+          return;
         case EntryKind::kReference:
           status_ = io::Status::NotSupported("value references are of a later format version");
           return;
         case EntryKind::kDropRange:
-        case EntryKind::kCounter: break;
+        case EntryKind::kCounter:
+          break;
       }
       status_ = io::Status::Corruption("entry of unknown kind in a sorted run");
       return;

@@ -11,7 +11,8 @@
 
 namespace terracefs::lsm {
 
-// A range of user keys [begin, end) that WriteBatch::DropRange declared dead, as kept in the manifest.
+// A range of user keys [begin, end) that WriteBatch::DropRange declared dead, as kept in the
+// manifest.
 struct DropRange {
   std::string begin;
   std::string end;

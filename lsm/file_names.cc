@@ -10,10 +10,14 @@ constexpr std::string_view kManifestPrefix = "MANIFEST-";
 
 const char* Suffix(FileKind kind) {
   switch (kind) {
-    case FileKind::kLog: return ".wal";
-    case FileKind::kTable: return ".sst";
-    case FileKind::kBlob: return ".blob";
-    case FileKind::kManifest: return "";
+    case FileKind::kLog:
+      return ".wal";
+    case FileKind::kTable:
+      return ".sst";
+    case FileKind::kBlob:
+      return ".blob";
+    case FileKind::kManifest:
+      return "";
   }
   UNREACHABLE();
 }
@@ -21,7 +25,8 @@ const char* Suffix(FileKind kind) {
 std::optional<FileNumber> ParseNumber(std::string_view text) {
   FileNumber number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size() || number == 0) return std::nullopt;
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  if (number == 0 || number > kFileNumberMax) return std::nullopt;
   return number;
 }
 

@@ -7,9 +7,9 @@
 
 namespace terracefs::lsm {
 
-// Forward iteration over sorted entries. The engine's own iterators yield internal keys (lsm/key.h);
-// Db::NewIterator yields user keys. Not thread-safe; may be moved between threads. An error makes
-// the iterator invalid: end of data is `!Valid() && status().ok()` and nothing else.
+// Forward iteration over sorted entries. The engine's own iterators yield internal keys
+// (lsm/key.h); Db::NewIterator yields user keys. Not thread-safe; may be moved between threads. An
+// error makes the iterator invalid: end of data is `!Valid() && status().ok()` and nothing else.
 class Iterator {
  public:
   virtual ~Iterator() = default;

@@ -17,21 +17,24 @@ inline constexpr SequenceNumber kSequenceMax = (uint64_t{1} << 56) - 1;
 
 // Number of a file of the store; unique over its life, never reused. 0 is invalid.
 using FileNumber = uint64_t;
+inline constexpr FileNumber kFileNumberMax = (uint64_t{1} << 62) - 1;  // larger ones are damage
 
 // Kinds of an entry, as stored. Never renumber.
 enum class EntryKind : uint8_t {
   kDelete = 1,     // the key is gone; the value is the fixed64 wall time of the deletion, seconds
   kValue = 2,      // the value follows
   kReference = 3,  // the value is in a value file; a BlobReference follows (lsm/FORMAT.md)
-  kDropRange = 4,  // in batches and the log only: key = begin, value = end; see WriteBatch::DropRange
-  kCounter = 5,    // in batches and the log only: key = 1 byte id, value = fixed64 delta (two's complement)
+  kDropRange =
+      4,  // in batches and the log only: key = begin, value = end; see WriteBatch::DropRange
+  kCounter =
+      5,  // in batches and the log only: key = 1 byte id, value = fixed64 delta (two's complement)
 };
 // Engine-kept sums, by id; see WriteBatch::AddCounter.
 inline constexpr size_t kCounterCount = 8;
 inline bool IsTableKind(uint8_t kind) { return kind >= 1 && kind <= 3; }
 
-// An internal key is the user key followed by a fixed64 of (sequence << 8 | kind). Internal keys sort
-// by user key ascending, then sequence descending, so the newest version comes first.
+// An internal key is the user key followed by a fixed64 of (sequence << 8 | kind). Internal keys
+// sort by user key ascending, then sequence descending, so the newest version comes first.
 inline constexpr size_t kKeyTrailerBytes = 8;
 
 inline uint64_t PackTrailer(SequenceNumber sequence, EntryKind kind) {

@@ -13,7 +13,8 @@ namespace terracefs::lsm {
 using TableIteratorFactory = std::function<std::unique_ptr<Iterator>(const FileRef& file)>;
 
 // Iterates over disjoint tables in key order as if they were one, opening each when it is reached
-// (F1). Ends before tables that begin at or after `upper_bound` (a user key; empty: none), whose memory the caller keeps.
+// (F1). Ends before tables that begin at or after `upper_bound` (a user key; empty: none), whose
+// memory the caller keeps.
 std::unique_ptr<Iterator> NewLevelIterator(std::vector<FileRef> files, TableIteratorFactory open,
                                            std::string_view upper_bound);
 

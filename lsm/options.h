@@ -21,9 +21,9 @@ struct Options {
   // Longest time before a write is durable by itself; 0 = only when asked.
   int64_t commit_interval_ms = 5000;
 
-  int l0_compaction_trigger = 4;   // tables
-  int l0_slowdown_trigger = 12;    // writes are delayed a little, more and more
-  int l0_stop_trigger = 36;        // writes wait
+  int l0_compaction_trigger = 4;  // tables
+  int l0_slowdown_trigger = 12;   // writes are delayed a little, more and more
+  int l0_stop_trigger = 36;       // writes wait
   uint64_t level1_bytes = 256 * io::kMiB;
   int level_multiplier = 10;
   uint64_t table_bytes = 32 * io::kMiB;  // output tables are cut at about this size

@@ -89,17 +89,16 @@ io::Status DbImpl::StartLog(SequenceNumber last_sequence) {
   queue_ = std::make_unique<WriteQueue>(
       WriteQueue::Limits{options_.memtable_bytes, options_.log_file_bytes}, *recycler_,
       *options_.clock, last_sequence, versions_.counters(),
-      [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh,
-             SequenceNumber last, FileNumber next_log) {
-        OnRotate(std::move(full), std::move(fresh), last, next_log);
-      });
+      [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh, SequenceNumber last,
+             FileNumber next_log) { OnRotate(std::move(full), std::move(fresh), last, next_log); });
   TRY(queue_->Start());
+  const FileNumber log = queue_->active_log();
   {
     io::MutexLock lock(jobs_mutex_);
-    active_log_ = queue_->active_log();
+    active_log_ = log;
   }
   VersionEdit edit;
-  edit.log_number = queue_->active_log();
+  edit.log_number = log;
   TRY(versions_.LogAndApply(std::move(edit), nullptr));
   auto view = std::make_shared<View>();
   view->version = versions_.current();
@@ -131,7 +130,8 @@ io::Status DbImpl::RemoveLeftovers() {
       case FileKind::kLog:
         if (parsed->number < versions_.log_number()) status = recycler_->Recycle(parsed->number);
         break;
-      case FileKind::kBlob: break;  // of a later format version
+      case FileKind::kBlob:
+        break;  // of a later format version
     }
     TRY(status);
   }

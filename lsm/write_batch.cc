@@ -1,5 +1,6 @@
 #include "lsm/write_batch.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -38,12 +39,15 @@ void WriteBatch::Put(std::string_view key, std::string_view value_head,
   AppendLength(&representation_, value_head.size() + value_tail.size());
   representation_.append(value_head);
   representation_.append(value_tail);
+  key_bytes_max_ = std::max(key_bytes_max_, key.size());
+  value_bytes_max_ = std::max(value_bytes_max_, value_head.size() + value_tail.size());
   ++count_;
 }
 
 void WriteBatch::Delete(std::string_view key) {
   AppendHead(&representation_, EntryKind::kDelete, key);
   AppendLength(&representation_, 0);
+  key_bytes_max_ = std::max(key_bytes_max_, key.size());
   ++count_;
 }
 
@@ -65,10 +69,12 @@ void WriteBatch::AddCounter(uint8_t id, int64_t delta) {
 void WriteBatch::Clear() {
   representation_.clear();
   count_ = 0;
+  key_bytes_max_ = value_bytes_max_ = 0;
 }
 
 std::string WriteBatch::TakeRepresentation() {
   count_ = 0;
+  key_bytes_max_ = value_bytes_max_ = 0;
   return std::exchange(representation_, std::string());
 }
 

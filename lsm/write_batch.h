@@ -30,8 +30,8 @@ class WriteBatch {
   // at any level, without tombstones, and whole tables without reading them.
   void DropRange(std::string_view begin, std::string_view end);
 
-  // Adds `delta` to the engine-kept sum `id` (< kCounterCount), atomically with the rest of the batch: cheaper
-  // than a key that every batch rewrites. Read it with Db::Counter.
+  // Adds `delta` to the engine-kept sum `id` (< kCounterCount), atomically with the rest of the
+  // batch: cheaper than a key that every batch rewrites. Read it with Db::Counter.
   void AddCounter(uint8_t id, int64_t delta);
 
   void Clear();
@@ -48,9 +48,9 @@ class WriteBatch {
 
   // Calls `visit` for each entry in order; the views point into `representation`. Corruption if it
   // is malformed, its entry count differs from `expected_count`, or a kind is unknown.
-  static io::Status ForEach(
-      std::string_view representation, uint32_t expected_count,
-      const std::function<void(EntryKind kind, std::string_view key, std::string_view value)>& visit);
+  static io::Status ForEach(std::string_view representation, uint32_t expected_count,
+                            const std::function<void(EntryKind kind, std::string_view key,
+                                                     std::string_view value)>& visit);
 
  private:
   std::string representation_;

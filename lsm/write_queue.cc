@@ -38,8 +38,7 @@ io::Status WriteQueue::Start() {
 bool WriteQueue::IsFullLocked(size_t more_bytes) const {
   if (memtable_->memory_bytes() >= limits_.memtable_bytes) return true;
   const uint64_t log_bytes = log_->offset() + log_->open_bytes();
-  return log_bytes > 0 &&
-         log_bytes + more_bytes + 2 * kWalBlockBytes > limits_.log_file_bytes;
+  return log_bytes > 0 && log_bytes + more_bytes + 2 * kWalBlockBytes > limits_.log_file_bytes;
 }
 
 io::Status WriteQueue::Write(WriteBatch&& batch) {
@@ -99,10 +98,10 @@ void WriteQueue::AdvanceDurableLocked() {
   SequenceNumber durable = durable_sequence_.load(std::memory_order_relaxed);
   while (!pending_.empty()) {
     const PendingChunk& front = pending_.front();
-    // A written chunk whose contents reached the tables needs no sync of its own any more; but while
-    // files are being synced the syncing thread still points to it.
-    const bool in_tables = front.state == ChunkState::kWritten && !syncing_files_ &&
-                           front.last_sequence <= durable;
+    // A written chunk whose contents reached the tables needs no sync of its own any more; but
+    // while files are being synced the syncing thread still points to it.
+    const bool in_tables =
+        front.state == ChunkState::kWritten && !syncing_files_ && front.last_sequence <= durable;
     if (front.state != ChunkState::kDurable && !in_tables) break;
     durable = std::max(durable, front.last_sequence);
     pending_.pop_front();
@@ -145,8 +144,8 @@ io::Status WriteQueue::Sync() {
   const SequenceNumber target = last_sequence_.load(std::memory_order_relaxed);
   while (durable_sequence_.load(std::memory_order_relaxed) < target) {
     TRY(error_);
-    const bool mine_is_open = log_->has_open_chunk() &&
-                              (pending_.empty() || pending_.back().last_sequence < target);
+    const bool mine_is_open =
+        log_->has_open_chunk() && (pending_.empty() || pending_.back().last_sequence < target);
     if (mine_is_open && sync_write_count_ < kSyncWritesMax) {
       PendingChunk& pending = SealLocked();
       ++sync_write_count_;
@@ -157,8 +156,7 @@ io::Status WriteQueue::Sync() {
       FinishChunkLocked(pending, status, true);
       continue;
     }
-    const bool front_written =
-        !pending_.empty() && pending_.front().state == ChunkState::kWritten;
+    const bool front_written = !pending_.empty() && pending_.front().state == ChunkState::kWritten;
     if (front_written && !syncing_files_) {
       TRY(SyncWrittenLocked(lock));
       continue;

@@ -17,23 +17,24 @@
 
 namespace terracefs::lsm {
 
-// The end of history: gives batches their place, appends them to the log and the active memtable, and
-// makes the log durable. Safe from any thread.
+// The end of history: gives batches their place, appends them to the log and the active memtable,
+// and makes the log durable. Safe from any thread.
 //
-// Group commit: a batch is first only appended to the open chunk in memory. A chunk goes to the device when
-// somebody syncs (the syncing thread writes it itself, durable in one request, beside up to
-// kSyncWritesMax - 1 others in flight) or when it is full (a background thread writes it, not yet
-// durable). Chunks become durable in order: the durable sequence only moves past a chunk when
+// Group commit: a batch is first only appended to the open chunk in memory. A chunk goes to the
+// device when somebody syncs (the syncing thread writes it itself, durable in one request, beside
+// up to kSyncWritesMax - 1 others in flight) or when it is full (a background thread writes it, not
+// yet durable). Chunks become durable in order: the durable sequence only moves past a chunk when
 // every chunk before it is durable too, so what Sync promises is always a prefix.
 //
-// Sticky errors: after a failed log write or sync nothing is known about the log's end, so every later
-// Write and Sync fails with the same error.
+// Sticky errors: after a failed log write or sync nothing is known about the log's end, so every
+// later Write and Sync fails with the same error.
 class WriteQueue {
  public:
   // What a full memtable becomes. `next_log`: the log of the table after it. Called under the
   // queue's lock: must be quick.
-  using RotateHook = std::function<void(std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh,
-                                        SequenceNumber last_sequence, FileNumber next_log)>;
+  using RotateHook =
+      std::function<void(std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh,
+                         SequenceNumber last_sequence, FileNumber next_log)>;
   struct Limits {
     uint64_t memtable_bytes = 0;
     uint64_t log_file_bytes = 0;
@@ -72,7 +73,9 @@ class WriteQueue {
   // Chunks handed to the background and not yet written.
   size_t queued_chunk_count() const { return queued_chunk_count_.load(std::memory_order_relaxed); }
   uint64_t log_bytes_written() const { return log_bytes_written_.load(std::memory_order_relaxed); }
-  uint64_t user_bytes_written() const { return user_bytes_written_.load(std::memory_order_relaxed); }
+  uint64_t user_bytes_written() const {
+    return user_bytes_written_.load(std::memory_order_relaxed);
+  }
   io::Status error() const EXCLUDES(mutex_);
 
  private:

@@ -8,7 +8,8 @@ namespace terracefs::io {
 }  // namespace terracefs::io
 
 // CHECK states a fact that only a bug of ours can break; it is always on. DCHECK is for hot paths
-// and is on in debug and sanitizer builds only. What the disk, user or kernel can cause is a Status.
+// and is on in debug and sanitizer builds only. What the disk, user or kernel can cause is a
+// Status.
 #define CHECK(condition) \
   ((condition) ? (void)0 : ::terracefs::io::CheckFailed(__FILE__, __LINE__, #condition))
 #if defined(TERRACEFS_DCHECK) || defined(_GLIBCXX_ASSERTIONS) || defined(__SANITIZE_ADDRESS__) || \

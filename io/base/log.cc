@@ -50,8 +50,8 @@ Status StartLogging(const LogOptions& options) {
     return Status::Ok();
   }
   try {
-    Current() = MakeLoggers(
-        std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file), level);
+    Current() =
+        MakeLoggers(std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.file), level);
   } catch (const spdlog::spdlog_ex& error) {
     return Status::IoError("cannot open log file", error.what(), 0);
   }

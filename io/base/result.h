@@ -59,10 +59,10 @@ Status TakeStatus(Result<T>&& result) {
 
 // Evaluates a Status or Result expression; returns its error from the enclosing function, or
 // yields its value (nothing for a Status).
-#define TRY(expression)                                                                   \
-  __extension__({                                                                         \
-    auto try_result_ = (expression);                                                      \
-    if (!try_result_.ok()) [[unlikely]]                                                   \
-      return ::terracefs::io::result_internal::TakeStatus(std::move(try_result_));        \
-    ::terracefs::io::result_internal::TakeValue(std::move(try_result_));                  \
+#define TRY(expression)                                                            \
+  __extension__({                                                                  \
+    auto try_result_ = (expression);                                               \
+    if (!try_result_.ok()) [[unlikely]]                                            \
+      return ::terracefs::io::result_internal::TakeStatus(std::move(try_result_)); \
+    ::terracefs::io::result_internal::TakeValue(std::move(try_result_));           \
   })

@@ -7,18 +7,30 @@ namespace terracefs::io {
 
 const char* StatusCodeName(StatusCode code) {
   switch (code) {
-    case StatusCode::kOk: return "ok";
-    case StatusCode::kNotFound: return "not found";
-    case StatusCode::kCorruption: return "corruption";
-    case StatusCode::kIoError: return "i/o error";
-    case StatusCode::kNoSpace: return "no space";
-    case StatusCode::kInvalidArgument: return "invalid argument";
-    case StatusCode::kBusy: return "busy";
-    case StatusCode::kShuttingDown: return "shutting down";
-    case StatusCode::kWouldBlock: return "would block";
-    case StatusCode::kNotSupported: return "not supported";
-    case StatusCode::kPosix: return "posix";
-    case StatusCode::kCancelled: return "cancelled";
+    case StatusCode::kOk:
+      return "ok";
+    case StatusCode::kNotFound:
+      return "not found";
+    case StatusCode::kCorruption:
+      return "corruption";
+    case StatusCode::kIoError:
+      return "i/o error";
+    case StatusCode::kNoSpace:
+      return "no space";
+    case StatusCode::kInvalidArgument:
+      return "invalid argument";
+    case StatusCode::kBusy:
+      return "busy";
+    case StatusCode::kShuttingDown:
+      return "shutting down";
+    case StatusCode::kWouldBlock:
+      return "would block";
+    case StatusCode::kNotSupported:
+      return "not supported";
+    case StatusCode::kPosix:
+      return "posix";
+    case StatusCode::kCancelled:
+      return "cancelled";
   }
   return "unknown";
 }

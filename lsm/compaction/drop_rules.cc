@@ -4,10 +4,14 @@ namespace terracefs::lsm {
 
 const char* DropRuleName(DropRule rule) {
   switch (rule) {
-    case DropRule::kNone: return "none";
-    case DropRule::kHidden: return "hidden";
-    case DropRule::kTombstone: return "tombstone";
-    case DropRule::kDropRange: return "drop_range";
+    case DropRule::kNone:
+      return "none";
+    case DropRule::kHidden:
+      return "hidden";
+    case DropRule::kTombstone:
+      return "tombstone";
+    case DropRule::kDropRange:
+      return "drop_range";
   }
   UNREACHABLE();
 }

@@ -14,9 +14,9 @@ namespace terracefs::lsm {
 // Why an entry may be left out of a compaction's output.
 enum class DropRule : uint8_t {
   kNone = 0,
-  kHidden = 1,      // E1: a newer version of the key is visible to every snapshot
-  kTombstone = 2,   // E3: a tombstone with nothing left to shadow
-  kDropRange = 3,   // E7: the key lies in a dead range
+  kHidden = 1,     // E1: a newer version of the key is visible to every snapshot
+  kTombstone = 2,  // E3: a tombstone with nothing left to shadow
+  kDropRange = 3,  // E7: the key lies in a dead range
 };
 inline constexpr size_t kDropRuleCount = 4;
 const char* DropRuleName(DropRule rule);
@@ -25,8 +25,8 @@ const char* DropRuleName(DropRule rule);
 class DropRules {
  public:
   struct Scope {
-    // The version whose deeper levels are asked whether they may hold a key (E3); it must hold every
-    // level below `output_level` that the job does not read. Null: tombstones stay (flush).
+    // The version whose deeper levels are asked whether they may hold a key (E3); it must hold
+    // every level below `output_level` that the job does not read. Null: tombstones stay (flush).
     const Version* version = nullptr;
     int output_level = 0;
     const DropRangeSet* drops = nullptr;  // may be null

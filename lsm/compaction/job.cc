@@ -94,10 +94,10 @@ io::Status CheckCounts(uint64_t expected, const MergeLoop& loop, const DropRules
                            rules.dropped(DropRule::kDropRange);
   if (loop.visited() != writer.entry_count() + dropped ||
       (!loop.skipped() && loop.visited() != expected)) {
-    return io::Status::Corruption(
-        "merge lost entries: expected " + std::to_string(expected) + ", read " +
-        std::to_string(loop.visited()) + ", wrote " + std::to_string(writer.entry_count()) +
-        ", dropped " + std::to_string(dropped));
+    return io::Status::Corruption("merge lost entries: expected " + std::to_string(expected) +
+                                  ", read " + std::to_string(loop.visited()) + ", wrote " +
+                                  std::to_string(writer.entry_count()) + ", dropped " +
+                                  std::to_string(dropped));
   }
   return io::Status::Ok();
 }
@@ -129,8 +129,8 @@ io::Result<VersionEdit> RunMerge(const JobEnvironment& environment, const Compac
   uint64_t written = 0;
   double read_fraction = 0;
   const auto count_and_ask = [&]() -> io::Status {
-    read_fraction += static_cast<double>(input->key().size() + input->value().size()) *
-                     file_bytes_per_raw_byte;
+    read_fraction +=
+        static_cast<double>(input->key().size() + input->value().size()) * file_bytes_per_raw_byte;
     const auto whole = static_cast<uint64_t>(read_fraction);
     counters->bytes_read.fetch_add(whole, std::memory_order_relaxed);
     read_fraction -= static_cast<double>(whole);

@@ -20,9 +20,10 @@ struct JobCounters {
   std::array<std::atomic<uint64_t>, kDropRuleCount> dropped{};
 };
 
-// Merges the inputs of `plan` (kind kMerge) into tables of its output level and returns the edit that
-// swaps them; the new tables are durable. `stop` is asked between entries; its error ends the job.
-// Whatever goes wrong, no output is left behind and the inputs stay. Runs in the calling thread.
+// Merges the inputs of `plan` (kind kMerge) into tables of its output level and returns the edit
+// that swaps them; the new tables are durable. `stop` is asked between entries; its error ends the
+// job. Whatever goes wrong, no output is left behind and the inputs stay. Runs in the calling
+// thread.
 io::Result<VersionEdit> RunMerge(const JobEnvironment& environment, const CompactionPlan& plan,
                                  const Shape& shape, SequenceNumber smallest_snapshot,
                                  const std::function<io::Status()>& stop, JobCounters* counters);

@@ -11,7 +11,8 @@ constexpr uint64_t kGrandparentBytesMaxFactor = 10;
 bool OutputCutter::PassesGrandparents(std::string_view user_key) {
   while (grandparent_index_ < grandparents_.size() &&
          user_key > grandparents_[grandparent_index_]->largest_user_key()) {
-    grandparent_bytes_ += grandparents_[grandparent_index_]->info.file_bytes;
+    // Those before the output's first key do not count: no later merge of it reads them.
+    if (has_key_) grandparent_bytes_ += grandparents_[grandparent_index_]->info.file_bytes;
     ++grandparent_index_;
   }
   return grandparent_bytes_ > kGrandparentBytesMaxFactor * options_.table_bytes;

@@ -10,8 +10,8 @@
 
 namespace terracefs::lsm {
 
-// Where an output table ends (G). Asked before each surviving entry; never cuts inside a user key (G6).
-// Re-evaluated at every user key (Q23). Not thread-safe.
+// Where an output table ends (G). Asked before each surviving entry; never cuts inside a user key
+// (G6). Re-evaluated at every user key (Q23). Not thread-safe.
 class OutputCutter {
  public:
   OutputCutter(const Options& options, std::vector<FileRef> grandparents)

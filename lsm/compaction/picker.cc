@@ -146,8 +146,8 @@ std::optional<CompactionPlan> PickByRatio(const PickContext& context, int level)
     if (IsTaken(context, *file)) continue;
     const uint64_t overlap = TotalBytes(context.shape.version->Overlapping(
         level + 1, file->smallest_user_key(), file->largest_user_key()));
-    const double cost =
-        static_cast<double>(overlap) / static_cast<double>(std::max<uint64_t>(file->info.file_bytes, 1));
+    const double cost = static_cast<double>(overlap) /
+                        static_cast<double>(std::max<uint64_t>(file->info.file_bytes, 1));
     if (best && cost >= best_cost) continue;
     CompactionPlan plan = CompletePlan(context, level, {file}, "size");
     if (!MayRun(context, plan)) continue;
@@ -157,8 +157,8 @@ std::optional<CompactionPlan> PickByRatio(const PickContext& context, int level)
   return best;
 }
 
-// A table past half the deadline: tombstones sink one level, and are dropped on the spot where nothing
-// lies below; dead entries need no sinking and are dropped in place.
+// A table past half the deadline: tombstones sink one level, and are dropped on the spot where
+// nothing lies below; dead entries need no sinking and are dropped in place.
 std::optional<CompactionPlan> PickDue(const PickContext& context) {
   const Version& version = *context.shape.version;
   for (int level = 0; level < kLevelCount; ++level) {
@@ -202,8 +202,7 @@ double LevelScore(const PickContext& context, int level) {
   if (level == 0) {
     return static_cast<double>(count) / context.options.l0_compaction_trigger;
   }
-  return static_cast<double>(bytes) /
-         static_cast<double>(LevelTargetBytes(context.options, level));
+  return static_cast<double>(bytes) / static_cast<double>(LevelTargetBytes(context.options, level));
 }
 
 uint64_t PendingBytes(const PickContext& context) {

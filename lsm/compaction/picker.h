@@ -31,13 +31,14 @@ double LevelScore(const PickContext& context, int level);
 uint64_t PendingBytes(const PickContext& context);
 uint64_t LevelTargetBytes(const Options& options, int level);
 
-// The most urgent compaction, if any is due: wholly dead tables, then levels by score adjusted by the next
-// level's (B6), then tables whose tombstones or dead entries approach the deadline.
+// The most urgent compaction, if any is due: wholly dead tables, then levels by score adjusted by
+// the next level's (B6), then tables whose tombstones or dead entries approach the deadline.
 std::optional<CompactionPlan> PickCompaction(const PickContext& context);
 
 // A slice of a manual compaction of `level`: the tables after user key `cursor` (empty: from the
-// start), or nothing at the end. With `in_place` only tables that hold garbage are taken, one at a time, and
-// rewritten on their level. The plan may conflict with `context.in_use`: the caller waits.
+// start), or nothing at the end. With `in_place` only tables that hold garbage are taken, one at a
+// time, and rewritten on their level. The plan may conflict with `context.in_use`: the caller
+// waits.
 std::optional<CompactionPlan> PickManual(const PickContext& context, int level, bool in_place,
                                          const std::string& cursor);
 

@@ -21,8 +21,9 @@ struct CompactionPlan {
     kDropOnly,  // the inputs are wholly dead: removed, nothing is read
   };
   Kind kind = Kind::kMerge;
-  int level = 0;         // of inputs[0]
-  int output_level = 0;  // of inputs[1], and where the result goes; equal to level for a rewrite in place
+  int level = 0;  // of inputs[0]
+  int output_level =
+      0;  // of inputs[1], and where the result goes; equal to level for a rewrite in place
   std::array<std::vector<FileRef>, 2> inputs;
   std::vector<FileRef> grandparents;  // at output_level + 1, overlapping the inputs
   const char* reason = "";
@@ -33,8 +34,8 @@ struct CompactionPlan {
   std::string_view largest_user_key() const;
 };
 
-// Which tables and key ranges jobs are working on, so that no two jobs touch the same table or write
-// into the same range of a level. Not thread-safe: its owner's lock guards it.
+// Which tables and key ranges jobs are working on, so that no two jobs touch the same table or
+// write into the same range of a level. Not thread-safe: its owner's lock guards it.
 class RangesInUse {
  public:
   // False if `plan` meets a registered one: a shared input, or overlapping hulls at a shared level.

@@ -20,9 +20,12 @@ TableOptions TableOptionsFor(const Options& options, int level) {
   return table;
 }
 
-TableSetWriter::TableSetWriter(const JobEnvironment& environment, int level, io::IoPriority priority,
-                               SequenceNumber drop_sequence)
-    : environment_(environment), level_(level), priority_(priority), drop_sequence_(drop_sequence) {}
+TableSetWriter::TableSetWriter(const JobEnvironment& environment, int level,
+                               io::IoPriority priority, SequenceNumber drop_sequence)
+    : environment_(environment),
+      level_(level),
+      priority_(priority),
+      drop_sequence_(drop_sequence) {}
 
 TableSetWriter::~TableSetWriter() {
   builder_.reset();
@@ -38,8 +41,8 @@ io::Status TableSetWriter::Add(std::string_view internal_key, std::string_view v
     open_number_ = environment_.new_file_number();
     io::OpenOptions options;
     options.write = options.create = options.exclusive = options.direct = true;
-    std::unique_ptr<io::File> file = TRY(
-        environment_.storage.Open(FileName(FileKind::kTable, open_number_), options));
+    std::unique_ptr<io::File> file =
+        TRY(environment_.storage.Open(FileName(FileKind::kTable, open_number_), options));
     builder_ = std::make_unique<TableBuilder>(std::move(file),
                                               TableOptionsFor(environment_.options, level_),
                                               &environment_.limiter, priority_);

@@ -25,8 +25,8 @@ struct JobEnvironment {
 
 TableOptions TableOptionsFor(const Options& options, int level);
 
-// Writes a run of tables of one level. Files that were begun but not handed out by Finish are removed
-// by the destructor. Not thread-safe.
+// Writes a run of tables of one level. Files that were begun but not handed out by Finish are
+// removed by the destructor. Not thread-safe.
 class TableSetWriter {
  public:
   TableSetWriter(const JobEnvironment& environment, int level, io::IoPriority priority,

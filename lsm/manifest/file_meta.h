@@ -12,7 +12,8 @@
 
 namespace terracefs::lsm {
 
-// Numbers of tables that no version and no reader holds any more; the purge empties it. Thread-safe.
+// Numbers of tables that no version and no reader holds any more; the purge empties it.
+// Thread-safe.
 class ObsoleteTables {
  public:
   void Push(FileNumber number) EXCLUDES(mutex_) {

@@ -29,6 +29,24 @@ io::Status CheckLevelOrder(int level, const std::vector<FileRef>& files) {
   return io::Status::Ok();
 }
 
+// Whether every table that `edit` adds is new to `version`, from which the removed ones are gone.
+io::Status CheckNewNumbers(const Version& version, const VersionEdit& edit) {
+  std::set<FileNumber> numbers;
+  const auto twice = [](FileNumber number) {
+    return io::Status::Corruption("edit adds table " + std::to_string(number) + " twice");
+  };
+  for (const VersionEdit::AddedFile& added : edit.added_files) {
+    if (!numbers.insert(added.file->number).second) return twice(added.file->number);
+  }
+  if (numbers.empty()) return io::Status::Ok();
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : version.files(level)) {
+      if (numbers.contains(file->number)) return twice(file->number);
+    }
+  }
+  return io::Status::Ok();
+}
+
 }  // namespace
 
 std::shared_ptr<const Version> Version::Empty() {
@@ -109,6 +127,7 @@ io::Result<std::shared_ptr<const Version>> Version::Apply(const Version& base,
                                     ", which is not at level " + std::to_string(level));
     }
   }
+  TRY(CheckNewNumbers(*version, edit));
   for (const VersionEdit::AddedFile& added : edit.added_files) {
     version->levels_[static_cast<size_t>(added.level)].push_back(added.file);
   }

@@ -15,8 +15,8 @@
 namespace terracefs::lsm {
 
 // An immutable set of tables by level. Level 0 is ordered newest first by largest sequence and its
-// tables may overlap; deeper levels are ordered by key, their tables disjoint in user keys. Readers,
-// iterators and jobs share it. Safe from any thread.
+// tables may overlap; deeper levels are ordered by key, their tables disjoint in user keys.
+// Readers, iterators and jobs share it. Safe from any thread.
 class Version {
  public:
   const std::vector<FileRef>& files(int level) const { return levels_[static_cast<size_t>(level)]; }
@@ -33,8 +33,8 @@ class Version {
   // The deepest level that has files; 0 if none.
   int DeepestLevel() const;
 
-  // `base` with `edit` applied. Corruption if the edit removes what is not there, adds a number twice,
-  // or breaks the order or disjointness of a level.
+  // `base` with `edit` applied. Corruption if the edit removes what is not there, adds a number
+  // twice, or breaks the order or disjointness of a level.
   static io::Result<std::shared_ptr<const Version>> Apply(const Version& base,
                                                           const VersionEdit& edit);
   static std::shared_ptr<const Version> Empty();

@@ -63,7 +63,8 @@ bool GetFile(io::Decoder* in, VersionEdit::AddedFile* added) {
       in->GetVarint64(&info.raw_bytes) && in->GetVarint64(&info.smallest_sequence) &&
       in->GetVarint64(&info.largest_sequence) && in->GetVarint64(&file.drop_sequence) &&
       GetString(in, &info.smallest) && GetString(in, &info.largest);
-  if (!complete || file.number == 0) return false;
+  if (!complete || file.number == 0 || file.number > kFileNumberMax) return false;
+  if (info.largest_sequence >= kSequenceMax || file.drop_sequence >= kSequenceMax) return false;
   info.oldest_tombstone_seconds = static_cast<int64_t>(seconds);
   return info.smallest.size() >= kKeyTrailerBytes && info.largest.size() >= kKeyTrailerBytes &&
          CompareInternal(info.smallest, info.largest) <= 0;
@@ -76,7 +77,7 @@ bool GetDrop(io::Decoder* in, DropRange* drop) {
     return false;
   }
   drop->seconds = static_cast<int64_t>(seconds);
-  return drop->begin < drop->end;
+  return drop->begin < drop->end && drop->sequence < kSequenceMax;
 }
 
 bool GetCounters(io::Decoder* in, std::optional<std::array<int64_t, kCounterCount>>* counters) {
@@ -89,22 +90,28 @@ bool GetCounters(io::Decoder* in, std::optional<std::array<int64_t, kCounterCoun
   return true;
 }
 
-bool GetNumber(io::Decoder* in, std::optional<uint64_t>* number) {
-  return in->GetVarint64(&number->emplace());
+bool GetNumber(io::Decoder* in, uint64_t max, std::optional<uint64_t>* number) {
+  return in->GetVarint64(&number->emplace()) && **number <= max;
 }
 
 bool GetField(io::Decoder* in, Tag tag, VersionEdit* edit) {
   switch (tag) {
-    case Tag::kLogNumber: return GetNumber(in, &edit->log_number);
-    case Tag::kNextFileNumber: return GetNumber(in, &edit->next_file_number);
-    case Tag::kLastSequence: return GetNumber(in, &edit->last_sequence);
-    case Tag::kCounters: return GetCounters(in, &edit->counters);
+    case Tag::kLogNumber:
+      return GetNumber(in, kFileNumberMax, &edit->log_number);
+    case Tag::kNextFileNumber:
+      return GetNumber(in, kFileNumberMax, &edit->next_file_number) && *edit->next_file_number > 0;
+    case Tag::kLastSequence:
+      return GetNumber(in, kSequenceMax - 1, &edit->last_sequence);
+    case Tag::kCounters:
+      return GetCounters(in, &edit->counters);
     case Tag::kRemovedFile: {
       VersionEdit::RemovedFile& removed = edit->removed_files.emplace_back();
       return GetLevel(in, &removed.level) && in->GetVarint64(&removed.number);
     }
-    case Tag::kAddedFile: return GetFile(in, &edit->added_files.emplace_back());
-    case Tag::kAddedDrop: return GetDrop(in, &edit->added_drops.emplace_back());
+    case Tag::kAddedFile:
+      return GetFile(in, &edit->added_files.emplace_back());
+    case Tag::kAddedDrop:
+      return GetDrop(in, &edit->added_drops.emplace_back());
     case Tag::kRetiredDrop: {
       VersionEdit::RetiredDrop& retired = edit->retired_drops.emplace_back();
       return GetString(in, &retired.begin) && in->GetVarint64(&retired.sequence);

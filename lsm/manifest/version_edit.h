@@ -15,8 +15,8 @@
 
 namespace terracefs::lsm {
 
-// One atomic change of the set of files; one record of the manifest (lsm/FORMAT.md). Members without a
-// value leave things as they are. A value; not thread-safe.
+// One atomic change of the set of files; one record of the manifest (lsm/FORMAT.md). Members
+// without a value leave things as they are. A value; not thread-safe.
 struct VersionEdit {
   struct AddedFile {
     int level = 0;
@@ -31,9 +31,9 @@ struct VersionEdit {
     SequenceNumber sequence = 0;
   };
 
-  std::optional<FileNumber> log_number;        // older logs are not needed any more
-  std::optional<FileNumber> next_file_number;  // numbers below this may have been used
-  std::optional<SequenceNumber> last_sequence; // everything up to it is in tables
+  std::optional<FileNumber> log_number;         // older logs are not needed any more
+  std::optional<FileNumber> next_file_number;   // numbers below this may have been used
+  std::optional<SequenceNumber> last_sequence;  // everything up to it is in tables
   std::optional<std::array<int64_t, kCounterCount>> counters;  // sums up to last_sequence
   std::vector<RemovedFile> removed_files;
   std::vector<AddedFile> added_files;

@@ -1,10 +1,11 @@
 #include "lsm/manifest/version_set.h"
 
 #include <algorithm>
-#include <charconv>
+#include <optional>
 
 #include "io/atomic_file.h"
 #include "io/base/crc32c.h"
+#include "io/base/log.h"
 #include "lsm/file_names.h"
 #include "lsm/manifest/manifest_format.h"
 
@@ -95,7 +96,8 @@ io::Status VersionSet::Create(io::Storage& storage) {
   }
   VersionSet set(storage);
   io::MutexLock lock(set.manifest_mutex_);
-  return set.BeginManifest(State());
+  bool current_in_doubt = false;
+  return set.BeginManifest(State(), &current_in_doubt);
 }
 
 VersionEdit VersionSet::SnapshotOf(const State& state, FileNumber next_file_number) {
@@ -113,31 +115,72 @@ VersionEdit VersionSet::SnapshotOf(const State& state, FileNumber next_file_numb
   return edit;
 }
 
-io::Status VersionSet::BeginManifest(const State& state) {
-  const FileNumber number = NewFileNumber();
-  const std::string name = FileName(FileKind::kManifest, number);
+// The first record of manifest `number`, durable under its name.
+io::Result<VersionSet::Manifest> VersionSet::WriteSnapshot(const State& state, FileNumber number) {
   const std::string record = EncodeRecord(SnapshotOf(state, next_file_number_.load()).Encode());
   io::OpenOptions options;
   options.write = options.create = options.truncate = true;
-  std::unique_ptr<io::File> file = TRY(storage_.Open(name, options));
-  io::Status status = file->Write(0, io::AsBytes(record));
-  if (status.ok()) status = file->Sync();
+  Manifest manifest;
+  manifest.file = TRY(storage_.Open(FileName(FileKind::kManifest, number), options));
+  TRY(manifest.file->Write(0, io::AsBytes(record)));
+  TRY(manifest.file->Sync());
   // The name must be durable before CURRENT points to it.
-  if (status.ok()) status = storage_.SyncDirectory();
-  if (status.ok()) status = io::ReplaceFile(storage_, kCurrentFileName, CurrentContents(number));
-  if (!status.ok()) return status;
-  FileNumber old_number = 0;
+  TRY(storage_.SyncDirectory());
+  manifest.offset = manifest.snapshot_bytes = manifest.allocated_bytes = record.size();
+  return manifest;
+}
+
+io::Status VersionSet::BeginManifest(const State& state, bool* current_in_doubt) {
+  const FileNumber number = NewFileNumber();
+  const FileNumber old_number = manifest_number();
+  const std::string name = FileName(FileKind::kManifest, number);
+  io::Result<Manifest> manifest = WriteSnapshot(state, number);
+  io::Status status = manifest.status();
+  if (status.ok()) {
+    status = io::ReplaceFile(storage_, kCurrentFileName, CurrentContents(number));
+    if (!status.ok()) {
+      // Whether the rename was done decides; that it was, but not durably, is the case in doubt.
+      const auto current = io::ReadWholeFile(storage_, kCurrentFileName, kCurrentBytesMax);
+      *current_in_doubt = !(old_number == 0 && current.status().Is(io::StatusCode::kNotFound)) &&
+                          !(current.ok() && *current == CurrentContents(old_number));
+    }
+  }
+  if (!status.ok()) {
+    if (!*current_in_doubt) {
+      storage_.Remove(name).IgnoreError("CURRENT does not name it; the next open removes it");
+    }
+    return status;
+  }
   {
     io::MutexLock lock(mutex_);
-    old_number = std::exchange(manifest_number_, number);
+    manifest_number_ = number;
   }
-  manifest_ = std::move(file);
-  manifest_offset_ = record.size();
-  manifest_snapshot_bytes_ = record.size();
-  manifest_allocated_bytes_ = record.size();
+  manifest_ = std::move(manifest).value();
   if (old_number != 0) {
     storage_.Remove(FileName(FileKind::kManifest, old_number))
         .IgnoreError("CURRENT no longer names it; the next open removes it");
+  }
+  return io::Status::Ok();
+}
+
+// That every table is there and as long as it was when it was written.
+io::Status VersionSet::CheckTables(const Version& version) {
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : version.files(level)) {
+      const std::string name = FileName(FileKind::kTable, file->number);
+      auto opened = storage_.Open(name, io::OpenOptions{});
+      if (!opened.ok() && opened.status().Is(io::StatusCode::kNotFound)) {
+        return io::Status::Corruption("table is missing", name);
+      }
+      const std::unique_ptr<io::File> table = TRY(std::move(opened));
+      const uint64_t file_bytes = TRY(table->SizeBytes());
+      if (file_bytes != file->info.file_bytes) {
+        return io::Status::Corruption("table has " + std::to_string(file_bytes) +
+                                          " bytes, expected " +
+                                          std::to_string(file->info.file_bytes),
+                                      name);
+      }
+    }
   }
   return io::Status::Ok();
 }
@@ -146,13 +189,13 @@ io::Status VersionSet::Recover(bool read_only) {
   if (!TRY(storage_.Exists(kCurrentFileName))) {
     return io::Status::NotFound("no engine in this store", kCurrentFileName);
   }
-  const std::string current =
-      TRY(io::ReadWholeFile(storage_, kCurrentFileName, kCurrentBytesMax));
+  const std::string current = TRY(io::ReadWholeFile(storage_, kCurrentFileName, kCurrentBytesMax));
   const FileNumber number = TRY(ParseCurrent(current));
   const std::string name = FileName(FileKind::kManifest, number);
   const std::string contents = TRY(io::ReadWholeFile(storage_, name, kManifestRecordBytesMax));
   State state;
   TRY(ReadManifest(contents, &state));
+  TRY(CheckTables(*state.version));
   MarkNumberUsed(number);
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : state.version->files(level)) {
@@ -169,7 +212,8 @@ io::Status VersionSet::Recover(bool read_only) {
   }
   if (read_only) return io::Status::Ok();
   io::MutexLock lock(manifest_mutex_);
-  return BeginManifest(state);
+  bool current_in_doubt = false;  // either holds the same state
+  return BeginManifest(state, &current_in_doubt);
 }
 
 io::Status VersionSet::ReadManifest(std::string_view contents, State* state) {
@@ -184,8 +228,8 @@ io::Status VersionSet::ReadManifest(std::string_view contents, State* state) {
     ++record_count;
     offset += RecordBytes(*payload);
   }
-  // The torn tail is the one record that was being written; each is synced before the next, so a valid
-  // record behind an invalid one means that durable bytes were damaged.
+  // The torn tail is the one record that was being written; each is synced before the next, so a
+  // valid record behind an invalid one means that durable bytes were damaged.
   for (size_t later = offset + kManifestAlignment; later < contents.size();
        later += kManifestAlignment) {
     if (RecordAt(contents, later)) {
@@ -202,12 +246,16 @@ io::Status VersionSet::ApplyTo(State* state, const VersionEdit& edit) {
   if (edit.log_number) state->log_number = *edit.log_number;
   if (edit.last_sequence) state->last_sequence = *edit.last_sequence;
   if (edit.counters) state->counters = *edit.counters;
-  if (!edit.added_drops.empty()) {
+  for (const DropRange& drop : edit.added_drops) {
+    state->drop_sequence = std::max(state->drop_sequence, drop.sequence);
+  }
+  if (!edit.retired_drops.empty()) {
+    auto drops = std::make_shared<DropRangeSet>();
+    for (const DropRange& drop : state->version->drops()) drops->Add(drop.begin, drop.end);
+    state->drops = std::move(drops);
+  } else if (!edit.added_drops.empty()) {
     auto drops = std::make_shared<DropRangeSet>(*state->drops);
-    for (const DropRange& drop : edit.added_drops) {
-      drops->Add(drop.begin, drop.end);
-      state->drop_sequence = std::max(state->drop_sequence, drop.sequence);
-    }
+    for (const DropRange& drop : edit.added_drops) drops->Add(drop.begin, drop.end);
     state->drops = std::move(drops);
   }
   return io::Status::Ok();
@@ -217,16 +265,16 @@ io::Status VersionSet::AppendRecord(std::string_view payload, bool* touched) {
   const std::string record = EncodeRecord(payload);
   // Space is reserved before the first byte is written: a full disk is then an error that changed
   // nothing, while a failed write or sync leaves it open what is on disk.
-  const uint64_t end = manifest_offset_ + record.size();
-  if (end > manifest_allocated_bytes_) {
+  const uint64_t end = manifest_.offset + record.size();
+  if (end > manifest_.allocated_bytes) {
     const uint64_t wanted = io::RoundUp(end, kManifestAllocationBytes);
-    TRY(manifest_->Allocate(wanted));
-    manifest_allocated_bytes_ = wanted;
+    TRY(manifest_.file->Allocate(wanted));
+    manifest_.allocated_bytes = wanted;
   }
   *touched = true;
-  TRY(manifest_->Write(manifest_offset_, io::AsBytes(record)));
-  TRY(manifest_->Sync());
-  manifest_offset_ += record.size();
+  TRY(manifest_.file->Write(manifest_.offset, io::AsBytes(record)));
+  TRY(manifest_.file->Sync());
+  manifest_.offset += record.size();
   return io::Status::Ok();
 }
 
@@ -273,13 +321,12 @@ io::Status VersionSet::LogAndApply(VersionEdit edit, const InstallHook& on_insta
       if (file->number == removed.number) file->removed.store(true, std::memory_order_release);
     }
   }
-  if (manifest_offset_ > kManifestBytesTarget && manifest_offset_ > 3 * manifest_snapshot_bytes_) {
-    // A full disk is met before CURRENT is touched, and the old manifest goes on. After any other
-    // failure it is open which manifest CURRENT names, so nothing may be added to either.
-    if (io::Status status = BeginManifest(state);
-        !status.ok() && !status.Is(io::StatusCode::kNoSpace)) {
+  if (manifest_.offset > kManifestBytesTarget && manifest_.offset > 3 * manifest_.snapshot_bytes) {
+    bool current_in_doubt = false;
+    if (io::Status status = BeginManifest(state, &current_in_doubt); !status.ok()) {
+      io::LsmLog().warn("beginning a new manifest: {}", status.ToString());
       io::MutexLock lock(mutex_);
-      error_ = status;
+      if (current_in_doubt) error_ = status;
     }
   }
   return io::Status::Ok();

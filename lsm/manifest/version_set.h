@@ -18,11 +18,12 @@ namespace terracefs::lsm {
 struct Shape {
   std::shared_ptr<const Version> version;
   std::shared_ptr<const DropRangeSet> drops;
-  SequenceNumber drop_sequence = 0;  // `drops` holds every drop up to it
+  // `drops` holds every drop up to it but those that no table needs any more.
+  SequenceNumber drop_sequence = 0;
 };
 
-// The current version and the manifest behind it. Changes are serialised by an internal lock held across the
-// manifest write; reading the current shape never waits for I/O. Safe from any thread.
+// The current version and the manifest behind it. Changes are serialised by an internal lock held
+// across the manifest write; reading the current shape never waits for I/O. Safe from any thread.
 class VersionSet {
  public:
   explicit VersionSet(io::Storage& storage);
@@ -34,10 +35,10 @@ class VersionSet {
   io::Status Recover(bool read_only);
 
   // Makes `edit` durable in the manifest, then current. The removed files' memory goes to the
-  // obsolete list when their last reader is gone. After a failed manifest write the set refuses every
-  // further change with the same error (what is on disk is not known) until reopened; NoSpace before
-  // anything was written is not sticky. `on_install` (may be null) gets the new version at the moment
-  // it becomes current, under the set's short lock: it must not block.
+  // obsolete list when their last reader is gone. After a failed manifest write the set refuses
+  // every further change with the same error (what is on disk is not known) until reopened; NoSpace
+  // before anything was written is not sticky. `on_install` (may be null) gets the new version at
+  // the moment it becomes current, under the set's short lock: it must not block.
   using InstallHook = std::function<void(const std::shared_ptr<const Version>&)>;
   io::Status LogAndApply(VersionEdit edit, const InstallHook& on_install)
       EXCLUDES(manifest_mutex_, mutex_);
@@ -69,9 +70,21 @@ class VersionSet {
     std::array<int64_t, kCounterCount> counters{};
   };
 
+  struct Manifest {
+    std::unique_ptr<io::File> file;
+    uint64_t offset = 0;  // where the next record goes
+    uint64_t snapshot_bytes = 0;
+    uint64_t allocated_bytes = 0;
+  };
+
   io::Status ReadManifest(std::string_view contents, State* state);
   static io::Status ApplyTo(State* state, const VersionEdit& edit);
-  io::Status BeginManifest(const State& state) REQUIRES(manifest_mutex_);
+  // Writes `state` to a new manifest and makes CURRENT name it. After an error the old manifest
+  // goes on; but if `*current_in_doubt` was set, CURRENT may name either, and nothing may be added
+  // to them.
+  io::Status BeginManifest(const State& state, bool* current_in_doubt) REQUIRES(manifest_mutex_);
+  io::Result<Manifest> WriteSnapshot(const State& state, FileNumber number);
+  io::Status CheckTables(const Version& version);
   io::Status AppendRecord(std::string_view payload, bool* touched) REQUIRES(manifest_mutex_);
   static VersionEdit SnapshotOf(const State& state, FileNumber next_file_number);
 
@@ -80,10 +93,7 @@ class VersionSet {
   std::atomic<FileNumber> next_file_number_{1};
 
   io::Mutex manifest_mutex_;  // before mutex_; held across I/O
-  std::unique_ptr<io::File> manifest_ GUARDED_BY(manifest_mutex_);
-  uint64_t manifest_offset_ GUARDED_BY(manifest_mutex_) = 0;
-  uint64_t manifest_snapshot_bytes_ GUARDED_BY(manifest_mutex_) = 0;
-  uint64_t manifest_allocated_bytes_ GUARDED_BY(manifest_mutex_) = 0;
+  Manifest manifest_ GUARDED_BY(manifest_mutex_);
 
   mutable io::Mutex mutex_;
   State state_ GUARDED_BY(mutex_);

@@ -4,8 +4,9 @@
 
 namespace terracefs::lsm {
 
-JobIterator::JobIterator(const TableFile& table, io::RateLimiter* limiter, io::IoPriority priority)
-    : table_(table), limiter_(limiter), priority_(priority) {}
+JobIterator::JobIterator(std::shared_ptr<const TableFile> table, io::RateLimiter* limiter,
+                         io::IoPriority priority)
+    : owner_(std::move(table)), table_(*owner_), limiter_(limiter), priority_(priority) {}
 
 JobIterator::~JobIterator() { DropAllChunks(); }
 

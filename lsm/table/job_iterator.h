@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -27,8 +28,9 @@ class JobIterator final : public Iterator {
  public:
   static constexpr size_t kChunkCount = 3;
 
-  // `table` and `limiter` (may be null) must outlive the iterator.
-  JobIterator(const TableFile& table, io::RateLimiter* limiter, io::IoPriority priority);
+  // `limiter` (may be null) must outlive the iterator.
+  JobIterator(std::shared_ptr<const TableFile> table, io::RateLimiter* limiter,
+              io::IoPriority priority);
   ~JobIterator() override;
   JobIterator(const JobIterator&) = delete;
   JobIterator& operator=(const JobIterator&) = delete;
@@ -61,7 +63,8 @@ class JobIterator final : public Iterator {
   void Fail(io::Status status);
   void FailBlock(const char* what);
 
-  const TableFile& table_;
+  const std::shared_ptr<const TableFile> owner_;
+  const TableFile& table_;  // *owner_
   io::RateLimiter* const limiter_;
   const io::IoPriority priority_;
 

@@ -9,8 +9,11 @@ constexpr size_t kFirstWindowBytes = 16 * io::kKiB;
 
 }  // namespace
 
-RangeIterator::RangeIterator(const TableFile& table, const ReadOptions& options)
-    : table_(table), options_(options), block_end_(table.index.block_count()) {
+RangeIterator::RangeIterator(std::shared_ptr<const TableFile> table, const ReadOptions& options)
+    : owner_(std::move(table)),
+      table_(*owner_),
+      options_(options),
+      block_end_(table_.index.block_count()) {
   const std::string_view bound = options_.upper_bound;
   if (bound.empty()) return;
   if (bound <= UserKey(table_.info.smallest)) {

@@ -19,8 +19,7 @@ namespace terracefs::lsm {
 // is twice as large. What is damaged in a window counts only when it is reached.
 class RangeIterator final : public Iterator {
  public:
-  // `table` must outlive the iterator.
-  RangeIterator(const TableFile& table, const ReadOptions& options);
+  RangeIterator(std::shared_ptr<const TableFile> table, const ReadOptions& options);
 
   bool Valid() const override { return valid_; }
   void SeekToFirst() override;
@@ -37,7 +36,8 @@ class RangeIterator final : public Iterator {
   void Settle();
   void Fail(io::Status status);
 
-  const TableFile& table_;
+  const std::shared_ptr<const TableFile> owner_;
+  const TableFile& table_;  // *owner_
   const ReadOptions options_;
   size_t block_end_ = 0;  // the first block that lies beyond the bound
 

@@ -11,24 +11,21 @@
 
 namespace terracefs::lsm {
 
-struct TableReader::Rep {
-  TableFile table;
-};
-
-TableReader::TableReader(std::unique_ptr<Rep> rep) : rep_(std::move(rep)) {}
+TableReader::TableReader(std::shared_ptr<const TableFile> table) : table_(std::move(table)) {}
 TableReader::~TableReader() = default;
 
-FileNumber TableReader::number() const { return rep_->table.number; }
-const TableInfo& TableReader::info() const { return rep_->table.info; }
+FileNumber TableReader::number() const { return table_->number; }
+const TableInfo& TableReader::info() const { return table_->info; }
 
 io::Result<std::shared_ptr<TableReader>> TableReader::Open(std::unique_ptr<io::File> file,
                                                            FileNumber number, BlockCache* cache) {
-  auto rep = std::make_unique<Rep>(Rep { TRY(TableFile::Open(std::move(file), number, cache)) });
-  return std::shared_ptr<TableReader>(new TableReader(std::move(rep)));
+  TableFile table = TRY(TableFile::Open(std::move(file), number, cache));
+  return std::shared_ptr<TableReader>(
+      new TableReader(std::make_shared<const TableFile>(std::move(table))));
 }
 
 bool TableReader::MayContain(std::string_view user_key) const {
-  const TableFile& table = rep_->table;
+  const TableFile& table = *table_;
   return user_key >= UserKey(table.info.smallest) && user_key <= UserKey(table.info.largest) &&
          table.filter.MayContain(user_key);
 }
@@ -38,7 +35,7 @@ io::Result<std::optional<PinnedEntry>> TableReader::Get(const ReadOptions& optio
                                                         SequenceNumber snapshot,
                                                         MissingBlock* missing) {
   if (!MayContain(user_key)) return std::optional<PinnedEntry>();
-  const TableFile& table = rep_->table;
+  const TableFile& table = *table_;
   const std::string target = MakeSeekKey(user_key, snapshot);
   const size_t index = table.index.FindBlock(target);
   if (index == table.index.block_count()) return std::optional<PinnedEntry>();
@@ -71,19 +68,19 @@ io::Result<std::optional<PinnedEntry>> TableReader::Get(const ReadOptions& optio
 }
 
 std::unique_ptr<Iterator> TableReader::NewIterator(const ReadOptions& options) {
-  return std::make_unique<RangeIterator>(rep_->table, options);
+  return std::make_unique<RangeIterator>(table_, options);
 }
 
 std::unique_ptr<Iterator> TableReader::NewJobIterator(io::RateLimiter* limiter,
                                                       io::IoPriority priority) {
-  return std::make_unique<JobIterator>(rep_->table, limiter, priority);
+  return std::make_unique<JobIterator>(table_, limiter, priority);
 }
 
 io::Status TableReader::ReadBlocks(std::span<const MissingBlock> blocks) {
   std::vector<BlockRead> reads;
   reads.reserve(blocks.size());
   for (const MissingBlock& block : blocks) {
-    reads.push_back({&block.table->rep_->table, block.handle, nullptr, {}});
+    reads.push_back({block.table->table_.get(), block.handle, nullptr, {}});
   }
   const auto before = [](const BlockRead& a, const BlockRead& b) {
     if (a.table != b.table) return std::less<>()(a.table, b.table);
@@ -102,7 +99,7 @@ io::Status TableReader::ReadBlocks(std::span<const MissingBlock> blocks) {
 }
 
 uint64_t TableReader::ApproximateBytes(std::string_view begin, std::string_view end) const {
-  const TableFile& table = rep_->table;
+  const TableFile& table = *table_;
   const TableIndex& index = table.index;
   const uint64_t data_bytes = table.footer.filter.offset;
   const auto offset_of = [&](std::string_view user_key) {
@@ -115,7 +112,7 @@ uint64_t TableReader::ApproximateBytes(std::string_view begin, std::string_view 
 }
 
 io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority) {
-  const TableFile& table = rep_->table;
+  const TableFile& table = *table_;
   const TableInfo& expected = table.info;
   const auto breach = [&table](std::string_view what) {
     return io::Status::Corruption(what, table.file->name());
@@ -127,7 +124,7 @@ io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority
 
   TableInfo found;
   std::string last_key;
-  JobIterator entries(table, limiter, priority);
+  JobIterator entries(table_, limiter, priority);
   for (entries.SeekToFirst(); entries.Valid(); entries.Next()) {
     CountEntry(entries.key(), entries.value(), &found);
     last_key.assign(entries.key());

@@ -33,6 +33,8 @@ struct MissingBlock {
   BlockHandle handle;
 };
 
+struct TableFile;
+
 // An open table. Index and filter are in memory. Safe from any thread. Damage in a block makes
 // the reads that need it fail with Corruption naming file and offset, and no others.
 class TableReader {
@@ -43,6 +45,8 @@ class TableReader {
   static io::Result<std::shared_ptr<TableReader>> Open(std::unique_ptr<io::File> file,
                                                        FileNumber number, BlockCache* cache);
   ~TableReader();
+  TableReader(const TableReader&) = delete;
+  TableReader& operator=(const TableReader&) = delete;
 
   // The newest version of `user_key` at or below `snapshot`, tombstones included. With
   // options.cache_only and the block not in memory: WouldBlock, and `missing` (if not null) is
@@ -53,8 +57,8 @@ class TableReader {
   bool MayContain(std::string_view user_key) const;
 
   // Over internal keys, those at or after options.upper_bound left out; all versions:
-  // options.snapshot is not looked at. Reads ahead (see lsm/table/range_iterator.h). The reader
-  // must outlive it.
+  // options.snapshot is not looked at. Reads ahead (lsm/table/range_iterator.h). Iterators keep the
+  // file and what is in memory of it; they may outlive the reader.
   std::unique_ptr<Iterator> NewIterator(const ReadOptions& options);
   // The same for a background job: reads 1 MiB at a time with the next read already in flight, past
   // the block cache, charging `limiter` (may be null). A Seek that lands beyond what is buffered
@@ -80,9 +84,9 @@ class TableReader {
   const TableInfo& info() const;
 
  private:
-  struct Rep;
-  explicit TableReader(std::unique_ptr<Rep> rep);
-  std::unique_ptr<Rep> rep_;
+  explicit TableReader(std::shared_ptr<const TableFile> table);
+
+  const std::shared_ptr<const TableFile> table_;  // iterators have it, too
 };
 
 }  // namespace terracefs::lsm

@@ -200,7 +200,7 @@ void WalRecycler::DropLog(FileNumber number) {
   const io::Status removed = storage_.Remove(LogName(number));
   if (!removed.ok()) {
     // Not lost: it is in nobody's list, so the next look for obsolete files finds it.
-    io::LsmLog().warn("unused log not removed: {}", removed.ToString());
+    io::LsmLog().warn("unused log {} not removed: {}", number, removed.ToString());
   }
 }
 

@@ -1,5 +1,5 @@
-// The engine by itself: named workloads shaped like what the filesystem does to it. Prints one line per
-// workload: operations and MiB per second, p50 and p99 in microseconds, bytes written per user
+// The engine by itself: named workloads shaped like what the filesystem does to it. Prints one line
+// per workload: operations and MiB per second, p50 and p99 in microseconds, bytes written per user
 // byte, and a hash of what was read.
 #include <sys/stat.h>
 
@@ -19,7 +19,6 @@
 
 namespace {
 
-using namespace std::string_literals;
 using terracefs::io::Random;
 using terracefs::io::Status;
 namespace io = terracefs::io;
@@ -69,9 +68,9 @@ class Bench {
     store_ = parameters.directory + "/lsm_bench.store";
     std::filesystem::remove_all(store_);
     if (mkdir(store_.c_str(), 0755) != 0) Must(Status::IoError("mkdir", store_, errno), "setup");
-    storage_ = Must(io::OpenStorage(store_, parameters.posix ? io::IoBackend::kPosix
-                                                             : io::IoBackend::kUring),
-                    "open storage");
+    storage_ = Must(
+        io::OpenStorage(store_, parameters.posix ? io::IoBackend::kPosix : io::IoBackend::kUring),
+        "open storage");
     options_.domain_of = DomainOf;
     options_.group_of = GroupOf;
     Must(lsm::Db::Create(options_, *storage_), "create");
@@ -168,13 +167,16 @@ class Bench {
     const uint64_t written = storage_->stats().bytes_written.load() - written_before;
     std::sort(latencies.begin(), latencies.end());
     const auto us = [&](double q) {
-      return static_cast<double>(latencies[static_cast<size_t>(q * static_cast<double>(count - 1))]) /
+      return static_cast<double>(
+                 latencies[static_cast<size_t>(q * static_cast<double>(count - 1))]) /
              1e3;
     };
     const double user_bytes = static_cast<double>(count) * static_cast<double>(bytes_each);
-    std::printf("%-22s %10.0f op/s %8.1f MiB/s  p50 %8.1f p99 %8.1f max %9.1f us  wrote/user %5.2f  hash %08x\n",
-                name, static_cast<double>(count) / seconds, user_bytes / seconds / (1 << 20),
-                us(0.5), us(0.99), us(1.0), static_cast<double>(written) / user_bytes, hash_);
+    std::printf(
+        "%-22s %10.0f op/s %8.1f MiB/s  p50 %8.1f p99 %8.1f max %9.1f us  wrote/user %5.2f  hash "
+        "%08x\n",
+        name, static_cast<double>(count) / seconds, user_bytes / seconds / (1 << 20), us(0.5),
+        us(0.99), us(1.0), static_cast<double>(written) / user_bytes, hash_);
     std::fflush(stdout);
   }
 

@@ -11,7 +11,7 @@ namespace {
 
 using Step = IoRequest::Step;
 
-class RequestProgressTest : public testing::Test {
+class RequestProgressTest : public ::testing::Test {
  protected:
   IoRequest Request(IoRequest::Kind kind, uint64_t offset, size_t bytes) {
     IoRequest request;

@@ -19,7 +19,7 @@ TEST(FileNamesTest, NamesComeBackAsNumbers) {
   for (const FileKind kind :
        {FileKind::kLog, FileKind::kTable, FileKind::kBlob, FileKind::kManifest}) {
     for (const FileNumber number :
-         {FileNumber{1}, FileNumber{999'999}, FileNumber{1'000'000}, FileNumber{UINT64_MAX}}) {
+         {FileNumber{1}, FileNumber{999'999}, FileNumber{1'000'000}, kFileNumberMax}) {
       const auto parsed = ParseFileName(FileName(kind, number));
       ASSERT_TRUE(parsed) << FileName(kind, number);
       EXPECT_EQ(parsed->kind, kind);
@@ -53,6 +53,7 @@ TEST(FileNamesTest, OtherNamesAreNotNumberedFiles) {
                                  "12.log",
                                  "MANIFEST-12.wal",
                                  "CURRENT.tmp",
+                                 "18446744073709551615.wal",
                                  "12"}) {
     EXPECT_FALSE(ParseFileName(name)) << name;
   }

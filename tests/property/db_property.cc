@@ -31,7 +31,8 @@ std::string_view GroupOf(std::string_view key) { return key.substr(0, 9); }
 // to a group whose number is never used again after its range was dropped.
 class DbWorkload {
  public:
-  explicit DbWorkload(uint64_t seed) : random_(seed), storage_(std::make_unique<testing::SimStorage>()) {}
+  explicit DbWorkload(uint64_t seed)
+      : random_(seed), storage_(std::make_unique<testing::SimStorage>()) {}
 
   void Run(uint64_t operation_count) {
     ASSERT_TRUE(Db::Create(Options(), *storage_).ok());

@@ -70,6 +70,7 @@ class SimFile final : public File {
 
  private:
   void ExecuteLocked(IoRequest& request) REQUIRES(storage_.mutex_);
+  void MakeDurableLocked(const IoRequest& request) REQUIRES(storage_.mutex_);
 
   SimStorage& storage_;
   const std::shared_ptr<SimStorage::Inode> inode_;
@@ -95,6 +96,7 @@ void SimFile::Start(std::span<IoRequest* const> requests) {
       request->status = chain_status;
       if (chain_status.ok()) ExecuteLocked(*request);
       chain_status = request->status;
+      if (chain_status.ok() && request->linked != nullptr) MakeDurableLocked(*request);
     }
   }
 }
@@ -128,17 +130,22 @@ Status SimFile::Wait(IoRequest& request) {
     request.status = PowerCut();
     return request.status;
   }
-  // For a write or sync `transferred_bytes` holds the number of the change: the write itself, or
-  // the last one that the sync covers.
+  // The others of a chain were made durable before the next one began.
+  if (request.linked == nullptr) MakeDurableLocked(request);
+  return request.status;
+}
+
+// For a write or sync `transferred_bytes` holds the number of the change: the write itself, or the
+// last one that the sync covers.
+void SimFile::MakeDurableLocked(const IoRequest& request) {
   if (request.kind == IoRequest::Kind::kSync) {
     inode_->content.SyncUpTo(request.transferred_bytes);
-  } else if (request.durable) {
+  } else if (request.kind == IoRequest::Kind::kWrite && request.durable) {
     inode_->content.SyncWrite(request.transferred_bytes);
   } else {
-    return request.status;
+    return;
   }
   storage_.stats_.fsyncs.fetch_add(1, std::memory_order_relaxed);
-  return request.status;
 }
 
 SimStorage::SimStorage(uint64_t seed) : order_(seed), capacity_bytes_(kDefaultCapacityBytes) {}
@@ -433,11 +440,16 @@ std::unique_ptr<SimStorage> SimStorage::CrashClone(uint64_t seed, CrashMode mode
   for (const auto& [name, inode] : found) {
     const SimFileContent& content = inode->content;
     switch (mode) {
-      case CrashMode::kLoseAllUnsynced: clone->PutContents(name, content.durable()); break;
-      case CrashMode::kKeepAll: clone->PutContents(name, content.live()); break;
+      case CrashMode::kLoseAllUnsynced:
+        clone->PutContents(name, content.durable());
+        break;
+      case CrashMode::kKeepAll:
+        clone->PutContents(name, content.live());
+        break;
       case CrashMode::kRandom:
         clone->PutContents(
-            name, content.AfterPowerCut(random, kKeepPercents[random.Uniform(std::size(kKeepPercents))]));
+            name,
+            content.AfterPowerCut(random, kKeepPercents[random.Uniform(std::size(kKeepPercents))]));
         break;
     }
   }

@@ -29,10 +29,12 @@ enum class CrashMode {
 // * Bytes of a file: after a sync of the file, or a durable write of them, was waited for. Before,
 //   each 512-byte sector of each write is there or not, independently, and so are changes of size,
 //   in order. A failed sync loses what it was to make durable for ever (FaultEffect::kNothing).
-// * Names: after SyncDirectory. Before, a random number of the changes of names, in order, is there:
+// * Names: after SyncDirectory. Before, a random number of the changes of names, in order, is
+// there:
 //   a synced file whose creation was not may be gone, a removed one may be back.
 // The requests of one Start that are not linked are executed in random order. They are executed by
-// Start but made durable by Wait, so a cut in between finds requests in flight.
+// Start but made durable by Wait, so a cut in between finds requests in flight; those that another
+// one of the chain follows are durable when it begins.
 class SimStorage final : public io::Storage {
  public:
   explicit SimStorage(uint64_t seed = 1);
@@ -59,7 +61,8 @@ class SimStorage final : public io::Storage {
   // Operations that change something so far: writes, syncs, truncations, changes of names.
   uint64_t io_count() const;
   // The power goes off before operation number `io_index` (of io_count(), so 0 is the first ever):
-  // it and everything after it fails with IoError "simulated power cut"; reads only if `reads_fail`.
+  // it and everything after it fails with IoError "simulated power cut"; reads only if
+  // `reads_fail`.
   void CrashAtIo(uint64_t io_index, bool reads_fail = true);
   bool power_is_off() const;
 

@@ -16,8 +16,8 @@ class TempDir {
  public:
   TempDir() {
     std::error_code ignored;
-    for (const auto& parent : {std::filesystem::current_path(ignored),
-                               std::filesystem::temp_directory_path(ignored)}) {
+    for (const auto& parent :
+         {std::filesystem::current_path(ignored), std::filesystem::temp_directory_path(ignored)}) {
       std::string pattern = (parent / "terracefs_test.XXXXXX").string();
       if (mkdtemp(pattern.data()) == nullptr) continue;
       path_ = pattern;

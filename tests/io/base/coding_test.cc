@@ -83,9 +83,13 @@ TEST(CodingTest, ShortInputIsRefusedAndLeftAlone) {
     EXPECT_FALSE(decoder.GetFixed64(&eight));
     EXPECT_EQ(eight, 77U);
     uint32_t four = 77;
-    if (bytes < 4) EXPECT_FALSE(decoder.GetFixed32(&four));
+    if (bytes < 4) {
+      EXPECT_FALSE(decoder.GetFixed32(&four));
+    }
     uint16_t two = 77;
-    if (bytes < 2) EXPECT_FALSE(decoder.GetFixed16(&two));
+    if (bytes < 2) {
+      EXPECT_FALSE(decoder.GetFixed16(&two));
+    }
     EXPECT_EQ(decoder.rest(), text);
   }
   Decoder empty("");

@@ -75,7 +75,7 @@ TEST(BlockCacheTest, HandedOutBlockOutlivesItsEviction) {
 
 // Blocks of one file must not crowd into few shards: the cache would hold a fraction of its size.
 TEST(BlockCacheTest, BlocksSpreadOverShards) {
-  for (const uint64_t stride : {4096, 16384, 16440, 16520, 65536, 1 << 20}) {
+  for (const uint64_t stride : {4096U, 16384U, 16440U, 16520U, 65536U, 1U << 20}) {
     for (const FileNumber file : {FileNumber{1}, FileNumber{77}, FileNumber{1000000}}) {
       BlockCache cache(160 * 1024 * 16);
       // 60 % of the capacity: with an even spread nothing is evicted.

@@ -49,7 +49,7 @@ std::vector<std::pair<std::string, std::string>> SampleEntries(int count, size_t
 }
 
 TEST(BlockTest, EntriesComeBackInOrder) {
-  for (const size_t value_bytes : {0, 1, 100, 127, 128, 4096}) {
+  for (const size_t value_bytes : {0U, 1U, 100U, 127U, 128U, 4096U}) {
     const auto entries = SampleEntries(100, value_bytes);
     const auto block = Open(BuildBlock(entries));
     Block::Cursor cursor(*block);

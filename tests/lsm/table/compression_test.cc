@@ -27,7 +27,7 @@ std::string Noise(size_t bytes) {
 
 TEST(CompressionTest, ComesBackAsItWas) {
   for (const int level : {-3, 1, 3, 9}) {
-    for (const size_t bytes : {200, 16384, 1000000}) {
+    for (const size_t bytes : {200U, 16384U, 1000000U}) {
       std::string compressed;
       ASSERT_TRUE(Compress(Text(bytes), level, &compressed));
       EXPECT_LE(compressed.size(), bytes - bytes / 8);

@@ -26,7 +26,7 @@ FilterReader Open(const FilterBuilder& builder) {
 
 TEST(FilterTest, NeverDeniesAKeyThatIsThere) {
   for (const double bits_per_key : {0.5, 1.0, 5.0, 10.0, 20.0, 40.0}) {
-    for (const uint64_t count : {1, 2, 50, 51, 52, 1000, 20000}) {
+    for (const uint64_t count : {1U, 2U, 50U, 51U, 52U, 1000U, 20000U}) {
       FilterBuilder builder(bits_per_key);
       for (uint64_t i = 0; i < count; ++i) builder.Add(Key(i));
       const FilterReader filter = Open(builder);
@@ -46,7 +46,7 @@ double FalsePositiveRate(double bits_per_key, uint64_t count) {
 }
 
 TEST(FilterTest, FalsePositiveRateIsAsPromised) {
-  for (const uint64_t count : {1000, 30000, 300000}) {
+  for (const uint64_t count : {1000U, 30000U, 300000U}) {
     const double rate = FalsePositiveRate(10, count);
     RecordProperty("percent_at_10_bits_" + std::to_string(count), std::to_string(rate * 100));
     EXPECT_LT(rate, 0.015) << count;

@@ -6,6 +6,7 @@
 
 #include "lsm/table/table_format.h"
 #include "tests/lsm/table/table_fixture.h"
+#include "tests/support/sim_storage.h"
 
 namespace terracefs::lsm {
 namespace {
@@ -158,6 +159,66 @@ TEST(TableBuilderTest, CompressesWhatShrinks) {
   EXPECT_LT(OpenedTable(text, options).info.file_bytes, plain / 10);
   EXPECT_EQ(OpenedTable(Pages(100), options).info.file_bytes,
             OpenedTable(Pages(100)).info.file_bytes);
+}
+
+TEST(TableBuilderTest, FinishedTableSurvivesAPowerCut) {
+  testing::SimStorage storage;
+  const Model model = Pages(300);
+  ASSERT_TRUE(WriteTable(storage, 1, model).ok());
+  ASSERT_TRUE(storage.SyncDirectory().ok());
+  const auto after = storage.CrashClone(1, testing::CrashMode::kLoseAllUnsynced);
+  BlockCache cache(1 << 20);
+  const auto table = OpenTable(*after, 1, &cache);
+  ASSERT_TRUE(table.ok()) << table.status().ToString();
+  EXPECT_TRUE(table.value()->Verify(nullptr, io::IoPriority::kScrub).ok());
+}
+
+// The example of lsm/FORMAT.md. If this fails, the format has changed: version, FORMAT.md and the
+// reading of old tables have to change with it.
+TEST(TableBuilderTest, BytesAreAsInTheFormatDescription) {
+  constexpr std::pair<size_t, std::string_view> kRows[] = {
+      {0x0000, "00 0b 03 64 69 72 02 07 00 00 00 00 00 00 6f 6e"},
+      {0x0010, "65 03 09 08 74 01 06 00 00 00 00 00 00 00 f1 53"},
+      {0x0020, "65 00 00 00 00 00 00 00 00 01 00 00 00 01 00 00"},
+      {0x0030, "00 a8 fa 85 ba 00 00 00 00 00 00 00 00 00 04 00"},
+      {0x0040, "02 00 00 00 00 00 80 00 00 00 04 00 00 00 00 00"},
+      {0x0050, "01 00 00 00 00 00 00 00 00 00 00 00 00 40 10 00"},
+      {0x0060, "00 80 00 00 00 00 08 00 20 00 00 00 10 01 40 00"},
+      {0x0090, "00 00 00 00 00 07 00 00 00 01 00 00 00 01 00 00"},
+      {0x00a0, "00 27 60 ba 8e 01 00 00 00 0c 64 69 72 74 01 06"},
+      {0x00b0, "00 00 00 00 00 00 2d 01 00 00 00 20 49 e3 d7 02"},
+      {0x00c0, "00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 00"},
+      {0x00d0, "f1 53 65 00 00 00 00 22 00 00 00 00 00 00 00 06"},
+      {0x00e0, "00 00 00 00 00 00 00 07 00 00 00 00 00 00 00 0b"},
+      {0x00f0, "64 69 72 02 07 00 00 00 00 00 00 0c 64 69 72 74"},
+      {0x0100, "01 06 00 00 00 00 00 00 01 00 00 00 d3 d2 15 8a"},
+      {0x0fb0, "00 00 00 00 00 00 00 00 35 00 00 00 00 00 00 00"},
+      {0x0fc0, "68 00 00 00 00 00 00 00 a5 00 00 00 00 00 00 00"},
+      {0x0fd0, "12 00 00 00 00 00 00 00 bf 00 00 00 00 00 00 00"},
+      {0x0fe0, "49 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00"},
+      {0x0ff0, "01 00 00 00 06 9e ae c1 74 72 66 74 61 62 6c 65"},
+  };
+  std::string expected(4096, '\0');
+  for (const auto& [offset, row] : kRows) {
+    for (size_t i = 0; i < 16; ++i) {
+      expected[offset + i] =
+          static_cast<char>(std::stoi(std::string(row.substr(i * 3, 2)), nullptr, 16));
+    }
+  }
+  std::string time;
+  io::PutFixed64(&time, 1700000000);
+  Model model;
+  model[Key("dir", 7)] = "one";
+  model[Key("dirt", 6, EntryKind::kDelete)] = time;
+  MemoryStorage storage;
+  ASSERT_TRUE(WriteTable(storage, 1, model).ok());
+  EXPECT_TRUE(storage.content(TableName(1)) == expected);
+
+  storage.SetContent(TableName(1), expected);
+  BlockCache cache(1 << 20);
+  const auto table = OpenTable(storage, 1, &cache);
+  ASSERT_TRUE(table.ok());
+  EXPECT_TRUE(table.value()->Verify(nullptr, io::IoPriority::kScrub).ok());
 }
 
 }  // namespace

@@ -132,7 +132,7 @@ TEST(TableReaderTest, ReadBlocksOfSeveralTablesAreInFlightTogether) {
   ReadOptions cache_only;
   cache_only.cache_only = true;
   std::vector<MissingBlock> missing;
-  for (const uint64_t page : {150, 10, 12, 90, 150}) {  // two share a block, one comes twice
+  for (const uint64_t page : {150U, 10U, 12U, 90U, 150U}) {  // two share a block, one comes twice
     for (const auto& table : tables) {
       missing.emplace_back();
       ASSERT_FALSE(table->Get(cache_only, PageKey(page), kSequenceMax, &missing.back()).ok());
@@ -148,7 +148,7 @@ TEST(TableReaderTest, ReadBlocksOfSeveralTablesAreInFlightTogether) {
   std::set<int> submissions;
   for (const auto& read : reads) submissions.insert(read.submission);
   EXPECT_EQ(submissions.size(), 3U);
-  for (const uint64_t page : {150, 10, 12, 90}) {
+  for (const uint64_t page : {150U, 10U, 12U, 90U}) {
     for (const auto& table : tables) {
       const auto found = table->Get(cache_only, PageKey(page), kSequenceMax, nullptr);
       ASSERT_TRUE(found.ok());
@@ -162,9 +162,9 @@ TEST(TableReaderTest, ReadBlocksKeepsGoodBlocksBesideDamagedOnes) {
   const auto blocks = DataBlocks(table);
   table.content()[blocks[5].offset + 100] ^= 1;
   std::vector<MissingBlock> missing;
-  for (const size_t i : {3, 4, 5, 6, 20}) missing.push_back({table.reader.get(), blocks[i]});
+  for (const size_t i : {3U, 4U, 5U, 6U, 20U}) missing.push_back({table.reader.get(), blocks[i]});
   EXPECT_TRUE(TableReader::ReadBlocks(missing).Is(io::StatusCode::kCorruption));
-  for (const size_t i : {3, 4, 6, 20}) {
+  for (const size_t i : {3U, 4U, 6U, 20U}) {
     EXPECT_NE(table.cache.Get(OpenedTable::kNumber, blocks[i].offset), nullptr) << i;
   }
   EXPECT_EQ(table.cache.Get(OpenedTable::kNumber, blocks[5].offset), nullptr);
@@ -172,8 +172,8 @@ TEST(TableReaderTest, ReadBlocksKeepsGoodBlocksBesideDamagedOnes) {
 
 TEST(TableReaderTest, IteratorHonoursItsUpperBound) {
   OpenedTable table(Pages(300));
-  for (const uint64_t begin : {0, 1, 3, 4, 100, 299}) {
-    for (const uint64_t end : {0, 1, 4, 5, 100, 101, 200, 299, 300, 500}) {
+  for (const uint64_t begin : {0U, 1U, 3U, 4U, 100U, 299U}) {
+    for (const uint64_t end : {0U, 1U, 4U, 5U, 100U, 101U, 200U, 299U, 300U, 500U}) {
       const std::string bound = PageKey(end);
       ReadOptions options;
       options.upper_bound = bound;
@@ -239,7 +239,7 @@ TEST(TableReaderTest, ReadAheadIsBoundedHoweverFarTheBound) {
 
 TEST(TableReaderTest, BlocksInTheCacheAreNotReadAgain) {
   OpenedTable table(Pages(200));
-  for (const uint64_t page : {20, 21, 60, 100}) {
+  for (const uint64_t page : {20U, 21U, 60U, 100U}) {
     ASSERT_TRUE(table.reader->Get({}, PageKey(page), kSequenceMax, nullptr).ok());
   }
   const auto cached = table.storage.TakeReads();
@@ -287,7 +287,7 @@ TEST(TableReaderTest, CacheOnlyIteratorSaysWouldBlock) {
   EXPECT_FALSE(iterator->Valid());
   EXPECT_TRUE(iterator->status().Is(io::StatusCode::kWouldBlock));
   // With the first blocks in memory it goes as far as they reach.
-  for (const uint64_t page : {0, 4, 8}) {
+  for (const uint64_t page : {0U, 4U, 8U}) {
     ASSERT_TRUE(table.reader->Get({}, PageKey(page), kSequenceMax, nullptr).ok());
   }
   table.storage.TakeReads();
@@ -431,7 +431,7 @@ TEST(TableReaderTest, DamageHurtsOnlyTheReadsThatNeedIt) {
 }
 
 TEST(TableReaderTest, MetadataThatRottedSinceOpenIsFoundByVerify) {
-  for (const size_t back : {1, 100, 4000, 5000}) {
+  for (const size_t back : {1U, 100U, 4000U, 5000U}) {
     OpenedTable table(Pages(1000));
     std::string& content = table.content();
     content[content.size() - back] ^= 1;

@@ -218,19 +218,28 @@ TEST_F(WalRecyclerTest, LogsComeInAscendingOrderThoughOneOvertakesAnother) {
   EXPECT_EQ(Files().size(), taken.size());  // the overtaken file was used, under a new number
 }
 
-// The other way round: Take has its number first, but Prepare is done before it.
+// The other way round: Prepare has the smaller number and is done while Take is still at work.
 TEST_F(WalRecyclerTest, ReadyLogThatWasOvertakenGetsANewNumber) {
-  Numbers taken;
-  int call = 0;
-  before_use_ = [&](FileNumber) {
-    if (++call == 1) {  // Take has number 1
-      std::thread([&] { ASSERT_TRUE(recycler_.Prepare().ok()); }).join();
+  std::atomic<bool> prepare_has_number{false};
+  std::atomic<bool> take_has_number{false};
+  std::thread preparer;
+  before_use_ = [&](FileNumber number) {
+    if (number == 1) {
+      prepare_has_number = true;
+      take_has_number.wait(false);
+    } else if (number == 2) {
+      take_has_number = true;
+      take_has_number.notify_all();
+      preparer.join();
     }
+    prepare_has_number.notify_all();
   };
-  taken.push_back(recycler_.Take().value().number);
+  preparer = std::thread([&] { EXPECT_TRUE(recycler_.Prepare().ok()); });
+  prepare_has_number.wait(false);
+  Numbers taken;
   for (int i = 0; i < 3; ++i) taken.push_back(recycler_.Take().value().number);
-  EXPECT_TRUE(std::is_sorted(taken.begin(), taken.end()));
-  EXPECT_TRUE(std::adjacent_find(taken.begin(), taken.end()) == taken.end());
+  EXPECT_EQ(taken, (Numbers{2, 3, 4}));
+  EXPECT_EQ(Files(), (Names{"000002.wal", "000003.wal", "000004.wal"}));  // 1 was renamed to 3
 }
 
 TEST_F(WalRecyclerTest, ThreadsGetDifferentLogs) {

@@ -1,0 +1,76 @@
+#include "fs/daemon.h"
+
+#include <unistd.h>
+
+#include <memory>
+
+#include "fs/control/control.h"
+#include "fs/control/op_stats.h"
+#include "fs/fuse/service.h"
+#include "fs/fuse/session.h"
+#include "fs/store.h"
+#include "io/base/log.h"
+
+namespace terracefs::fs {
+namespace {
+
+std::string LimiterMode(const MountOptions& options) {
+  if (options.compaction_rate_auto) return "auto";
+  return options.compaction_rate == 0 ? "unlimited" : "fixed";
+}
+
+io::Result<std::unique_ptr<Store>> OpenStore(const DaemonOptions& options) {
+  OpenStoreOptions open;
+  open.io = options.mount.io;
+  open.mountpoint = options.mountpoint;
+  open.file_system.read_only = options.mount.read_only;
+  open.file_system.atime = options.mount.atime;
+  ApplyToEngine(options.mount, &open.engine);
+  return Store::Open(options.store_path, open);
+}
+
+// From the opened store to the end of the mount.
+io::Status ServeStore(const DaemonOptions& options, Store& store,
+                      const std::function<void()>& live) {
+  const io::Clock& clock = io::SystemClock();
+  const auto op_stats = std::make_unique<OpStats>();
+  Control control({store.file_system(), store.db(), store.storage(), *op_stats, clock},
+                  {.store_path = options.store_path,
+                   .limiter_mode = LimiterMode(options.mount),
+                   .owner_uid = getuid(),
+                   .read_only = options.mount.read_only});
+  Service service({.file_system = store.file_system(),
+                   .db = store.db(),
+                   .control = control,
+                   .op_stats = *op_stats,
+                   .clock = clock,
+                   .read_only = options.mount.read_only,
+                   .writeback = options.mount.writeback});
+  const SessionOptions session_options{options.store_path, options.mountpoint, options.mount};
+  const std::unique_ptr<Session> session = TRY(Session::Mount(session_options, service));
+  store.SetHolderState(HolderState::kMounted);
+  const io::Status status = session->Serve([&] {
+    io::FsLog().info("mounted {} ({}) at {}", options.store_path, store.identity().uuid,
+                     options.mountpoint);
+    live();
+  });
+  store.SetHolderState(HolderState::kUnmounting);
+  control.Shutdown();
+  return status;
+}
+
+}  // namespace
+
+io::Status RunDaemon(const DaemonOptions& options, const std::function<void()>& live) {
+  const std::unique_ptr<Store> store = TRY(OpenStore(options));
+  const io::Status served = ServeStore(options, *store, live);
+  const io::Status closed = store->Close();
+  if (!closed.ok()) {
+    io::FsLog().error("closing {}: {}", options.store_path, closed.ToString());
+  } else if (served.ok()) {
+    io::FsLog().info("unmounted {}", options.mountpoint);
+  }
+  return served.ok() ? closed : served;
+}
+
+}  // namespace terracefs::fs

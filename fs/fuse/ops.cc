@@ -1,0 +1,463 @@
+#include "fs/fuse/ops.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+
+#include "fs/errno.h"
+#include "fs/fuse/dir_buffer.h"
+#include "fs/fuse/dispatch.h"
+#include "io/base/log.h"
+
+// One callback per request: decode, call FileSystem, reply. How a request that would have to wait gets
+// to another thread is in dispatch.h.
+
+namespace terracefs::fs {
+namespace {
+
+constexpr int64_t kNsPerSecond = 1'000'000'000;
+
+InodeNumber Ino(fuse_ino_t ino) { return InodeNumber{ino}; }
+
+int64_t ToNs(const struct timespec& time) { return time.tv_sec * kNsPerSecond + time.tv_nsec; }
+
+// The end of every request that makes or finds a name.
+bool AnswerEntry(Call& call, const io::Result<Attributes>& found) {
+  if (!found.ok()) {
+    if (MustWait(call, found.status())) return false;
+    call.reply.WithStatus(found.status());
+    return true;
+  }
+  FileSystem& file_system = call.file_system;
+  if (!call.reply.WithEntry(*found)) file_system.Forget(found->ino, 1);
+  return true;
+}
+
+bool AnswerAttributes(Call& call, const io::Result<Attributes>& found) {
+  if (found.ok()) {
+    call.reply.WithAttributes(*found);
+    return true;
+  }
+  if (MustWait(call, found.status())) return false;
+  call.reply.WithStatus(found.status());
+  return true;
+}
+
+bool AnswerStatus(Call& call, const io::Status& status) {
+  if (MustWait(call, status)) return false;
+  call.reply.WithStatus(status);
+  return true;
+}
+
+// --- Names ----------------------------------------------------------------------------------------
+
+void Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
+  Serve(
+      request, Op::kLookup,
+      [](Call& call, InodeNumber in, std::string_view child) {
+        const io::Result<Attributes> found = call.file_system.Lookup(call.context, in, child);
+        if (!found.ok() && ToErrno(found.status()) == ENOENT) {
+          call.reply.WithNoEntry();
+          return true;
+        }
+        return AnswerEntry(call, found);
+      },
+      Ino(parent), std::string_view(name));
+}
+
+void Mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
+           dev_t rdev) noexcept {
+  Serve(
+      request, Op::kMknod,
+      [](Call& call, InodeNumber in, std::string_view child, mode_t as, dev_t device) {
+        return AnswerEntry(call, call.file_system.MakeNode(call.context, in, child, as, device));
+      },
+      Ino(parent), std::string_view(name), mode, rdev);
+}
+
+void Mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) noexcept {
+  Serve(
+      request, Op::kMkdir,
+      [](Call& call, InodeNumber in, std::string_view child, mode_t as) {
+        return AnswerEntry(call, call.file_system.MakeDirectory(call.context, in, child, as));
+      },
+      Ino(parent), std::string_view(name), mode);
+}
+
+void Symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) noexcept {
+  Serve(
+      request, Op::kSymlink,
+      [](Call& call, InodeNumber in, std::string_view child, std::string_view to) {
+        return AnswerEntry(call, call.file_system.MakeSymlink(call.context, in, child, to));
+      },
+      Ino(parent), std::string_view(name), std::string_view(target));
+}
+
+void Link(fuse_req_t request, fuse_ino_t ino, fuse_ino_t new_parent,
+          const char* new_name) noexcept {
+  Serve(
+      request, Op::kLink,
+      [](Call& call, InodeNumber what, InodeNumber in, std::string_view name) {
+        return AnswerEntry(call, call.file_system.Link(call.context, what, in, name));
+      },
+      Ino(ino), Ino(new_parent), std::string_view(new_name));
+}
+
+void Unlink(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
+  Serve(
+      request, Op::kUnlink,
+      [](Call& call, InodeNumber in, std::string_view child) {
+        return AnswerStatus(call, call.file_system.Unlink(call.context, in, child));
+      },
+      Ino(parent), std::string_view(name));
+}
+
+void Rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
+  Serve(
+      request, Op::kRmdir,
+      [](Call& call, InodeNumber in, std::string_view child) {
+        return AnswerStatus(call, call.file_system.RemoveDirectory(call.context, in, child));
+      },
+      Ino(parent), std::string_view(name));
+}
+
+void Rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+            const char* new_name, unsigned flags) noexcept {
+  Serve(
+      request, Op::kRename,
+      [](Call& call, InodeNumber from, std::string_view old_name, InodeNumber to,
+         std::string_view name_there, unsigned how) {
+        return AnswerStatus(call, call.file_system.Rename(call.context, from, old_name, to,
+                                                          name_there, how));
+      },
+      Ino(parent), std::string_view(name), Ino(new_parent), std::string_view(new_name), flags);
+}
+
+void Readlink(fuse_req_t request, fuse_ino_t ino) noexcept {
+  Serve(
+      request, Op::kReadlink,
+      [](Call& call, InodeNumber what) {
+        const io::Result<std::string> target = call.file_system.ReadLink(call.context, what);
+        if (!target.ok()) return AnswerStatus(call, target.status());
+        call.reply.WithText(*target);
+        return true;
+      },
+      Ino(ino));
+}
+
+// --- Inodes ---------------------------------------------------------------------------------------
+
+void Forget(fuse_req_t request, fuse_ino_t ino, uint64_t count) noexcept {
+  ServeNow(request, Op::kForget, [&](Call& call) {
+    call.file_system.Forget(Ino(ino), count);
+    call.reply.WithNothing();
+  });
+}
+
+void ForgetMulti(fuse_req_t request, size_t count, fuse_forget_data* forgets) noexcept {
+  ServeNow(request, Op::kForget, [&](Call& call) {
+    for (size_t i = 0; i < count; ++i) {
+      call.file_system.Forget(Ino(forgets[i].ino), forgets[i].nlookup);
+    }
+    call.reply.WithNothing();
+  });
+}
+
+void Getattr(fuse_req_t request, fuse_ino_t ino, fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kGetattr,
+      [](Call& call, InodeNumber what) {
+        return AnswerAttributes(call, call.file_system.GetAttributes(call.context, what));
+      },
+      Ino(ino));
+}
+
+#if TERRACEFS_LIBFUSE_HAS_URING
+void Statx(fuse_req_t request, fuse_ino_t ino, int, int, fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kStatx,
+      [](Call& call, InodeNumber what) {
+        const io::Result<Attributes> found = call.file_system.GetAttributes(call.context, what);
+        if (!found.ok()) return AnswerStatus(call, found.status());
+        call.reply.WithExtendedAttributes(*found);
+        return true;
+      },
+      Ino(ino));
+}
+#endif
+
+AttributeChange ToChange(const struct stat& attributes, int what) {
+  AttributeChange change;
+  if (what & FUSE_SET_ATTR_MODE) change.mode = attributes.st_mode & 07777;
+  if (what & FUSE_SET_ATTR_UID) change.uid = attributes.st_uid;
+  if (what & FUSE_SET_ATTR_GID) change.gid = attributes.st_gid;
+  if (what & FUSE_SET_ATTR_SIZE) change.size = static_cast<uint64_t>(attributes.st_size);
+  change.atime_now = (what & FUSE_SET_ATTR_ATIME_NOW) != 0;
+  change.mtime_now = (what & FUSE_SET_ATTR_MTIME_NOW) != 0;
+  if ((what & FUSE_SET_ATTR_ATIME) && !change.atime_now) change.atime_ns = ToNs(attributes.st_atim);
+  if ((what & FUSE_SET_ATTR_MTIME) && !change.mtime_now) change.mtime_ns = ToNs(attributes.st_mtim);
+  if (what & FUSE_SET_ATTR_CTIME) change.ctime_ns = ToNs(attributes.st_ctim);
+  change.kill_suid_sgid = (what & (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID)) != 0;
+  return change;
+}
+
+void Setattr(fuse_req_t request, fuse_ino_t ino, struct stat* attributes, int what,
+             fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kSetattr,
+      [](Call& call, InodeNumber inode, const AttributeChange& change) {
+        return AnswerAttributes(call,
+                                call.file_system.SetAttributes(call.context, inode, change));
+      },
+      Ino(ino), ToChange(*attributes, what));
+}
+
+void Statfs(fuse_req_t request, fuse_ino_t) noexcept {
+  // It says nothing about waiting, and asks the disk below how much is left.
+  ServeLater(request, Op::kStatfs, [](Call& call) {
+    const io::Result<SpaceUsage> usage = call.file_system.StatFs();
+    if (!usage.ok()) return AnswerStatus(call, usage.status());
+    call.reply.WithSpace(*usage);
+    return true;
+  });
+}
+
+// --- Bytes ----------------------------------------------------------------------------------------
+
+void Open(fuse_req_t request, fuse_ino_t, fuse_file_info* info) noexcept {
+  ServeNow(request, Op::kOpen, [&](Call& call) {
+    // There is no state per open file. ENOSYS tells the kernel never to ask again.
+    if (call.service.can_skip_open) return call.reply.WithErrno(ENOSYS);
+    info->keep_cache = 1;
+    call.reply.WithOpen(*info);
+  });
+}
+
+void Opendir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) noexcept {
+  ServeNow(request, Op::kOpendir, [&](Call& call) {
+    if (call.service.can_skip_opendir) return call.reply.WithErrno(ENOSYS);
+    info->keep_cache = 1;
+    info->cache_readdir = 1;
+    call.reply.WithOpen(*info);
+  });
+}
+
+// The kernel falls back to MKNOD, whose file needs no RELEASE.
+void Create(fuse_req_t request, fuse_ino_t, const char*, mode_t, fuse_file_info*) noexcept {
+  ServeNow(request, Op::kCreate, [](Call& call) { call.reply.WithErrno(ENOSYS); });
+}
+
+// Nothing is kept back until close.
+void Flush(fuse_req_t request, fuse_ino_t, fuse_file_info*) noexcept {
+  ServeNow(request, Op::kFlush, [](Call& call) { call.reply.WithErrno(ENOSYS); });
+}
+
+void Read(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t offset,
+          fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kRead,
+      [](Call& call, InodeNumber what, size_t length, off_t from) {
+        const io::MutableBytes out = AnswerMemory(call.reply.request(), length);
+        const io::Result<size_t> read =
+            call.file_system.Read(call.context, what, static_cast<uint64_t>(from), out);
+        if (!read.ok()) return AnswerStatus(call, read.status());
+        call.reply.WithBytes(out.first(*read));
+        return true;
+      },
+      Ino(ino), bytes, offset);
+}
+
+void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, off_t offset,
+           fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kWrite,
+      [](Call& call, InodeNumber what, io::Bytes content, off_t to) {
+        const io::Status status =
+            call.file_system.Write(call.context, what, static_cast<uint64_t>(to), content);
+        if (!status.ok()) return AnswerStatus(call, status);
+        call.reply.WithCount(content.size());
+        return true;
+      },
+      Ino(ino), io::AsBytes({data, bytes}), offset);
+}
+
+void SyncAll(fuse_req_t request, Op op) noexcept {
+  ServeNow(request, op, [](Call& call) {
+    const ServiceTargets& targets = call.service.targets();
+    if (targets.read_only || targets.db.DurableSequence() >= targets.db.LastSequence()) {
+      return call.reply.WithErrno(0);
+    }
+    call.service.syncs().Add(std::move(call.reply));
+  });
+}
+
+void Fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) noexcept {
+  SyncAll(request, Op::kFsync);
+}
+
+void Fsyncdir(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) noexcept {
+  SyncAll(request, Op::kFsyncdir);
+}
+
+// --- Listings -------------------------------------------------------------------------------------
+
+bool AnswerListing(Call& call, InodeNumber ino, size_t bytes, off_t cookie, bool plus) {
+  const io::MutableBytes memory = AnswerMemory(call.reply.request(), bytes);
+  DirBuffer buffer(call.reply.request(), memory, plus);
+  const io::Status status = call.file_system.ReadDirectory(
+      call.context, ino, static_cast<uint64_t>(cookie), plus,
+      [&buffer](const DirectoryEntry& entry) { return buffer.Add(entry); });
+  // An error behind the first entry waits for the next call, which starts there: the entries so far
+  // are counted and have to reach the kernel.
+  if (!status.ok() && buffer.packed().empty()) return AnswerStatus(call, status);
+  FileSystem& file_system = call.file_system;
+  if (!call.reply.WithDirectory(buffer.packed())) {
+    for (const InodeNumber counted : buffer.counted()) file_system.Forget(counted, 1);
+  }
+  return true;
+}
+
+void Readdir(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t cookie,
+             fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kReaddir,
+      [](Call& call, InodeNumber what, size_t room, off_t from) {
+        return AnswerListing(call, what, room, from, false);
+      },
+      Ino(ino), bytes, cookie);
+}
+
+void Readdirplus(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t cookie,
+                 fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kReaddirplus,
+      [](Call& call, InodeNumber what, size_t room, off_t from) {
+        return AnswerListing(call, what, room, from, true);
+      },
+      Ino(ino), bytes, cookie);
+}
+
+// --- Extended attributes --------------------------------------------------------------------------
+
+// `room` 0 asks how much there is.
+bool AnswerXattr(Call& call, const io::Result<std::string>& value, size_t room) {
+  if (!value.ok()) return AnswerStatus(call, value.status());
+  if (room == 0) {
+    call.reply.WithXattrBytes(value->size());
+  } else if (value->size() > room) {
+    call.reply.WithErrno(ERANGE);
+  } else {
+    call.reply.WithBytes(io::AsBytes(*value));
+  }
+  return true;
+}
+
+void Setxattr(fuse_req_t request, fuse_ino_t ino, const char* name, const char* value, size_t bytes,
+              int flags) noexcept {
+  Serve(
+      request, Op::kSetxattr,
+      [](Call& call, InodeNumber what, std::string_view key, std::string_view content, int how) {
+        return AnswerStatus(call,
+                            call.file_system.SetXattr(call.context, what, key, content, how));
+      },
+      Ino(ino), std::string_view(name), std::string_view(value, bytes), flags);
+}
+
+void Getxattr(fuse_req_t request, fuse_ino_t ino, const char* name, size_t room) noexcept {
+  Serve(
+      request, Op::kGetxattr,
+      [](Call& call, InodeNumber what, std::string_view key, size_t bytes) {
+        return AnswerXattr(call, call.file_system.GetXattr(call.context, what, key), bytes);
+      },
+      Ino(ino), std::string_view(name), room);
+}
+
+void Listxattr(fuse_req_t request, fuse_ino_t ino, size_t room) noexcept {
+  Serve(
+      request, Op::kListxattr,
+      [](Call& call, InodeNumber what, size_t bytes) {
+        return AnswerXattr(call, call.file_system.ListXattr(call.context, what), bytes);
+      },
+      Ino(ino), room);
+}
+
+void Removexattr(fuse_req_t request, fuse_ino_t ino, const char* name) noexcept {
+  Serve(
+      request, Op::kRemovexattr,
+      [](Call& call, InodeNumber what, std::string_view key) {
+        return AnswerStatus(call, call.file_system.RemoveXattr(call.context, what, key));
+      },
+      Ino(ino), std::string_view(name));
+}
+
+// --- Control --------------------------------------------------------------------------------------
+
+void Ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void*, fuse_file_info*, unsigned,
+           const void* input, size_t input_bytes, size_t output_bytes) noexcept {
+  // Terminals' ioctls arrive for every isatty(); they must not cost more than the answer.
+  if (!Control::IsOurs(command)) {
+    return ServeNow(request, Op::kIoctl, [](Call& call) { call.reply.WithErrno(ENOTTY); });
+  }
+  ServeLater(
+      request, Op::kIoctl,
+      [](Call& call, unsigned code, io::Bytes data, size_t room) {
+        ControlRequest control{code, data, room, call.context.uid,
+                               call.reply.over_uring() ? "uring" : "dev"};
+        const io::Result<std::string> answer = call.service.targets().control.Handle(control);
+        if (answer.ok()) {
+          call.reply.WithIoctl(*answer);
+        } else {
+          call.reply.WithStatus(answer.status());
+        }
+        return true;
+      },
+      command, io::Bytes(static_cast<const std::byte*>(input), input_bytes), output_bytes);
+}
+
+fuse_lowlevel_ops MakeOperations() {
+  // What is not here the kernel or libfuse answers with ENOSYS or EOPNOTSUPP, or by itself.
+  fuse_lowlevel_ops ops{};
+  ops.init = Init;
+  ops.lookup = Lookup;
+  ops.forget = Forget;
+  ops.forget_multi = ForgetMulti;
+  ops.getattr = Getattr;
+  ops.setattr = Setattr;
+  ops.readlink = Readlink;
+  ops.mknod = Mknod;
+  ops.mkdir = Mkdir;
+  ops.unlink = Unlink;
+  ops.rmdir = Rmdir;
+  ops.symlink = Symlink;
+  ops.rename = Rename;
+  ops.link = Link;
+  ops.open = Open;
+  ops.create = Create;
+  ops.read = Read;
+  ops.write = Write;
+  ops.flush = Flush;
+  ops.fsync = Fsync;
+  ops.opendir = Opendir;
+  ops.readdir = Readdir;
+  ops.readdirplus = Readdirplus;
+  ops.fsyncdir = Fsyncdir;
+  ops.statfs = Statfs;
+  ops.setxattr = Setxattr;
+  ops.getxattr = Getxattr;
+  ops.listxattr = Listxattr;
+  ops.removexattr = Removexattr;
+  ops.ioctl = Ioctl;
+#if TERRACEFS_LIBFUSE_HAS_URING
+  ops.statx = Statx;
+#endif
+  return ops;
+}
+
+}  // namespace
+
+const fuse_lowlevel_ops& Operations() {
+  static const fuse_lowlevel_ops ops = MakeOperations();
+  return ops;
+}
+
+}  // namespace terracefs::fs

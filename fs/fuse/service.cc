@@ -1,0 +1,22 @@
+#include "fs/fuse/service.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace terracefs::fs {
+namespace {
+
+constexpr size_t kQueuedRequestsMin = 1024;
+// Twice the depth of a ring: every request that the kernel can send at once has a place.
+constexpr size_t kQueuedRequestsPerCpu = 64;
+
+}  // namespace
+
+Service::Service(const ServiceTargets& targets)
+    : targets_(targets),
+      pool_("fs-wait", kWaiterThreads,
+            std::max<size_t>(kQueuedRequestsMin,
+                             kQueuedRequestsPerCpu * std::thread::hardware_concurrency())),
+      syncs_(targets.file_system, pool_) {}
+
+}  // namespace terracefs::fs

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+
+#include "fs/control/control.h"
+#include "fs/control/op_stats.h"
+#include "fs/file_system.h"
+#include "fs/fuse/sync_queue.h"
+#include "io/base/clock.h"
+#include "io/thread_pool.h"
+#include "lsm/db.h"
+
+namespace terracefs::fs {
+
+inline constexpr size_t kWaiterThreads = 16;
+
+// All borrowed.
+struct ServiceTargets {
+  FileSystem& file_system;
+  lsm::Db& db;
+  Control& control;
+  OpStats& op_stats;
+  const io::Clock& clock;
+  bool read_only = false;
+  bool writeback = false;  // the kernel's write-back cache
+};
+
+// What the request callbacks work with: the filesystem, and the threads on which they may wait for
+// the disk. Safe from any thread.
+class Service {
+ public:
+  explicit Service(const ServiceTargets& targets);
+
+  const ServiceTargets& targets() const { return targets_; }
+  // Runs `work`, which may wait, on a thread of the pool. Blocks if more requests wait than the
+  // kernel sends over io_uring at once.
+  void Defer(std::function<void()> work) { pool_.Submit(std::move(work)); }
+  SyncQueue& syncs() { return syncs_; }
+  // Returns when every deferred request has been answered.
+  void WaitForDeferred() { pool_.Drain(); }
+
+  // Called once, from a transport thread, when the kernel and this process have agreed on terms.
+  std::function<void()> on_init;
+  // What the kernel agreed to; set before any other request comes.
+  bool can_skip_open = false;
+  bool can_skip_opendir = false;
+
+ private:
+  const ServiceTargets targets_;
+  io::ThreadPool pool_;
+  SyncQueue syncs_;
+};
+
+}  // namespace terracefs::fs

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <vector>
+
+#include "fs/file_system.h"
+#include "fs/fuse/reply.h"
+#include "io/base/mutex.h"
+#include "io/thread_pool.h"
+
+namespace terracefs::fs {
+
+// Answers fsync requests. Any sync makes everything before it durable, so all that wait share one,
+// and however many wait, they keep at most kSyncersMax threads of the pool. Safe from any thread.
+class SyncQueue {
+ public:
+  // Both borrowed.
+  SyncQueue(FileSystem& file_system, io::ThreadPool& pool)
+      : file_system_(file_system), pool_(pool) {}
+
+  // Answers `reply` once everything done so far is durable, or with the error.
+  void Add(Reply reply) EXCLUDES(mutex_);
+
+ private:
+  // More than one, so that a second group commit is on its way while the first is waited for.
+  static constexpr int kSyncersMax = 4;
+
+  void Run() EXCLUDES(mutex_);
+
+  FileSystem& file_system_;
+  io::ThreadPool& pool_;
+  io::Mutex mutex_;
+  std::vector<Reply> waiting_ GUARDED_BY(mutex_);
+  int syncer_count_ GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace terracefs::fs

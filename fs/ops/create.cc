@@ -1,0 +1,137 @@
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <limits>
+
+#include "fs/file_system_impl.h"
+#include "fs/permissions.h"
+#include "fs/schema/keys.h"
+
+namespace terracefs::fs {
+namespace {
+
+using io::Result;
+using io::Status;
+
+constexpr uint32_t kPermissionBits = 07777;
+constexpr size_t kSymlinkBytesMax = 4095;
+constexpr uint32_t kDirectoryLinkCountMax = std::numeric_limits<uint32_t>::max() - 1;
+// Two inode records, two entries and their keys, without names and a symlink target.
+constexpr size_t kCreateBatchBytes = 384;
+
+}  // namespace
+
+Status FileSystemImpl::CheckDirectory(const InodeRecord& directory) {
+  if (!directory.is_directory()) return Status::Posix(ENOTDIR);
+  // Removed, but still somebody's working directory.
+  if (directory.nlink == 0) return Status::Posix(ENOENT);
+  return Status::Ok();
+}
+
+void FileSystemImpl::StageEntry(Inode& parent, std::string_view name, InodeNumber ino,
+                                uint32_t type, int64_t now_ns, Transaction* transaction) {
+  InodeRecord& directory = transaction->Edit(parent);
+  const uint64_t cookie = directory.next_cookie++;
+  ++directory.entry_count;
+  if (type == S_IFDIR) ++directory.nlink;
+  directory.mtime_ns = now_ns;
+  directory.ctime_ns = now_ns;
+  transaction->PutDirent(parent.ino, name, {.ino = ino, .type = type, .cookie = cookie});
+  transaction->PutListing(parent.ino, cookie, {.ino = ino, .type = type, .name = name});
+}
+
+Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumber parent,
+                                             std::string_view name, const NewInode& spec) {
+  TRY(CheckWritable());
+  TRY(CheckNewName(name));
+  const LockedInode directory = TRY(LockedInode::Exclusive(table_, parent, context.may_wait));
+  TRY(CheckDirectory(directory.record()));
+  if (TRY(FindDirent(context, parent, name))) return Status::Posix(EEXIST);
+  if (S_ISDIR(spec.mode) && directory.record().nlink >= kDirectoryLinkCountMax) {
+    return Status::Posix(EMLINK);
+  }
+
+  const InodeNumber ino{TRY(allocator_.Allocate(context.may_wait))};
+  const Ownership ownership = OwnershipOfNew(context, directory.record(), spec.mode);
+  const int64_t now_ns = Now();
+  InodeRecord record;
+  record.mode = ownership.mode;
+  record.uid = ownership.uid;
+  record.gid = ownership.gid;
+  record.nlink = 1;
+  record.atime_ns = record.mtime_ns = record.ctime_ns = record.btime_ns = now_ns;
+  if (record.is_regular()) {
+    record.data_id = ino.value;  // of the same sequence, so as unique as any other
+  } else if (record.is_directory()) {
+    record.nlink = 2;
+    record.parent = parent;
+    record.next_cookie = kFirstCookie;
+  } else if (record.is_symlink()) {
+    record.target = spec.target;
+  } else if (record.is_device()) {
+    record.rdev = spec.rdev;
+  }
+
+  Transaction transaction(db_, context.may_wait);
+  transaction.batch().Reserve(kCreateBatchBytes + 2 * name.size() + spec.target.size());
+  transaction.Create(ino, record);
+  StageEntry(directory.inode(), name, ino, record.type(), now_ns, &transaction);
+  transaction.AddToCounter(CounterId::kInodes, 1);
+  TRY(transaction.Commit());
+  // The directory is still locked, so nobody can have found the new inode yet.
+  const Attributes attributes = ToAttributes(ino, record);
+  table_.Insert(ino, std::move(record));
+  counts_.Raise(ino);
+  return attributes;
+}
+
+Result<Attributes> FileSystemImpl::MakeNode(const OpContext& context, InodeNumber parent,
+                                            std::string_view name, uint32_t mode, uint64_t rdev) {
+  uint32_t type = mode & S_IFMT;
+  if (type == 0) type = S_IFREG;
+  if (type == S_IFDIR) return Status::Posix(EPERM);
+  if (!IsKnownType(type) || type == S_IFLNK) return Status::Posix(EINVAL);
+  return MakeEntry(context, parent, name,
+                   {.mode = type | (mode & kPermissionBits & ~context.umask), .rdev = rdev});
+}
+
+Result<Attributes> FileSystemImpl::MakeDirectory(const OpContext& context, InodeNumber parent,
+                                                 std::string_view name, uint32_t mode) {
+  return MakeEntry(context, parent, name,
+                   {.mode = S_IFDIR | (mode & kPermissionBits & ~context.umask)});
+}
+
+Result<Attributes> FileSystemImpl::MakeSymlink(const OpContext& context, InodeNumber parent,
+                                               std::string_view name, std::string_view target) {
+  if (target.empty()) return Status::Posix(ENOENT);
+  if (target.size() > kSymlinkBytesMax) return Status::Posix(ENAMETOOLONG);
+  return MakeEntry(context, parent, name, {.mode = S_IFLNK | 0777, .target = target});
+}
+
+Result<Attributes> FileSystemImpl::Link(const OpContext& context, InodeNumber ino,
+                                        InodeNumber new_parent, std::string_view new_name) {
+  TRY(CheckWritable());
+  TRY(CheckNewName(new_name));
+  LockSet locks(table_, context.may_wait);
+  TRY(locks.LockMany(std::array{ino, new_parent}));
+  Inode& inode = locks[ino];
+  Inode& directory = locks[new_parent];
+  TRY(CheckDirectory(directory.record()));
+  if (inode.record().is_directory()) return Status::Posix(EPERM);
+  if (TRY(FindDirent(context, new_parent, new_name))) return Status::Posix(EEXIST);
+  // Its last name is gone; what is only open cannot be named again.
+  if (inode.record().nlink == 0) return Status::Posix(ENOENT);
+  if (inode.record().nlink >= kLinkCountMax) return Status::Posix(EMLINK);
+
+  const int64_t now_ns = Now();
+  Transaction transaction(db_, context.may_wait);
+  InodeRecord& record = transaction.Edit(inode);
+  ++record.nlink;
+  record.ctime_ns = now_ns;
+  StageEntry(directory, new_name, ino, record.type(), now_ns, &transaction);
+  TRY(transaction.Commit());
+  counts_.Raise(ino);
+  return ToAttributes(ino, inode.record());
+}
+
+}  // namespace terracefs::fs

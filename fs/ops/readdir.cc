@@ -1,0 +1,194 @@
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <span>
+
+#include "fs/file_system_impl.h"
+#include "fs/schema/keys.h"
+
+namespace terracefs::fs {
+namespace {
+
+using io::Result;
+using io::Status;
+
+constexpr uint64_t kDotCookie = 1;
+constexpr uint64_t kDotDotCookie = 2;
+static_assert(kFirstCookie == kDotDotCookie + 1);
+// So many inode records are read together for readdirplus.
+constexpr size_t kAttributeBatchCount = 64;
+
+using Visit = std::function<bool(const DirectoryEntry&)>;
+
+// One pass over a directory that is locked. Once something was visited an error only ends the pass:
+// the next one starts where this one ended, and meets it first.
+class DirectoryPass {
+ public:
+  DirectoryPass(lsm::Db& db, InodeTable& table, LookupCounts& counts,
+                const lsm::ReadOptions& options, const Visit& visit)
+      : db_(db), table_(table), counts_(counts), options_(options), visit_(visit) {}
+
+  Status Run(InodeNumber ino, const InodeRecord& directory, uint64_t cookie,
+             bool with_attributes) {
+    const Status status = with_attributes ? VisitWithAttributes(ino, directory, cookie)
+                                          : VisitNames(ino, directory, cookie);
+    return visited_any_ ? Status::Ok() : status;
+  }
+
+ private:
+  struct Pending {
+    ListingEntry entry;  // its name points into names_
+    size_t name_offset = 0;
+    uint64_t cookie = 0;
+    Attributes attributes;
+    bool has_attributes = false;
+  };
+
+  bool VisitOne(const DirectoryEntry& entry) {
+    if (!visit_(entry)) return false;
+    visited_any_ = true;
+    return true;
+  }
+  // False if `visit` has enough.
+  bool VisitDots(InodeNumber ino, InodeNumber parent, uint64_t cookie) {
+    if (cookie < kDotCookie &&
+        !VisitOne({.name = ".", .ino = ino, .type = S_IFDIR, .next_cookie = kDotCookie})) {
+      return false;
+    }
+    return cookie >= kDotDotCookie ||
+           VisitOne({.name = "..", .ino = parent, .type = S_IFDIR, .next_cookie = kDotDotCookie});
+  }
+  Status VisitNames(InodeNumber ino, const InodeRecord& directory, uint64_t cookie);
+  Status VisitWithAttributes(InodeNumber ino, const InodeRecord& directory, uint64_t cookie);
+  Status ReadAttributes();
+  // False if `visit` has enough.
+  bool VisitPending();
+
+  lsm::Db& db_;
+  InodeTable& table_;
+  LookupCounts& counts_;
+  lsm::ReadOptions options_;
+  const Visit& visit_;
+  bool visited_any_ = false;
+  std::vector<Pending> pending_;
+  std::string names_;
+};
+
+Result<uint64_t> CookieOf(std::string_view key) {
+  const std::optional<ParsedKey> parsed = ParseKey(key);
+  if (!parsed || parsed->domain != Domain::kListing) {
+    return Status::Corruption("listing key of a wrong shape");
+  }
+  return parsed->number;
+}
+
+Status DirectoryPass::VisitNames(InodeNumber ino, const InodeRecord& directory, uint64_t cookie) {
+  if (!VisitDots(ino, directory.parent, cookie)) return Status::Ok();
+  if (directory.entry_count == 0) return Status::Ok();
+  const Key bound = GroupEnd(Domain::kListing, ino.value);
+  options_.upper_bound = bound;
+  const std::unique_ptr<lsm::Iterator> entries = db_.NewIterator(options_);
+  entries->Seek(ListingKey(ino, std::max(cookie + 1, kFirstCookie)));
+  for (; entries->Valid(); entries->Next()) {
+    const uint64_t entry_cookie = TRY(CookieOf(entries->key()));
+    const ListingEntry entry = TRY(DecodeListing(entries->value()));
+    if (!VisitOne({.name = entry.name,
+                   .ino = entry.ino,
+                   .type = entry.type,
+                   .next_cookie = entry_cookie})) {
+      return Status::Ok();
+    }
+  }
+  return entries->status();
+}
+
+Status DirectoryPass::VisitWithAttributes(InodeNumber ino, const InodeRecord& directory,
+                                          uint64_t cookie) {
+  if (!VisitDots(ino, directory.parent, cookie)) return Status::Ok();
+  if (directory.entry_count == 0) return Status::Ok();
+  const Key bound = GroupEnd(Domain::kListing, ino.value);
+  options_.upper_bound = bound;
+  const std::unique_ptr<lsm::Iterator> entries = db_.NewIterator(options_);
+  entries->Seek(ListingKey(ino, std::max(cookie + 1, kFirstCookie)));
+  pending_.reserve(kAttributeBatchCount);
+  while (entries->Valid()) {
+    pending_.clear();
+    names_.clear();
+    for (; entries->Valid() && pending_.size() < kAttributeBatchCount; entries->Next()) {
+      const ListingEntry entry = TRY(DecodeListing(entries->value()));
+      pending_.push_back({.entry = entry,
+                          .name_offset = names_.size(),
+                          .cookie = TRY(CookieOf(entries->key())),
+                          .attributes = {},
+                          .has_attributes = false});
+      names_.append(entry.name);
+    }
+    TRY(ReadAttributes());
+    if (!VisitPending()) return Status::Ok();
+  }
+  return entries->status();
+}
+
+Status DirectoryPass::ReadAttributes() {
+  std::vector<std::string> keys;
+  std::vector<Pending*> wanted;
+  for (Pending& pending : pending_) {
+    const InodeNumber ino = pending.entry.ino;
+    pending.has_attributes = table_.PeekCached(
+        ino, [&](const InodeRecord& record) { pending.attributes = ToAttributes(ino, record); });
+    if (pending.has_attributes) continue;
+    keys.emplace_back(InodeKey(ino).view());
+    wanted.push_back(&pending);
+  }
+  if (wanted.empty()) return Status::Ok();
+  lsm::ReadOptions options = options_;
+  options.upper_bound = {};
+  const auto values = TRY(db_.MultiGet(options, keys));
+  CHECK(values.size() == wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    // An entry without a readable inode is still listed, so that it can be seen and reported.
+    if (!values[i]) continue;
+    const Result<InodeRecord> record = DecodeInode(values[i]->view());
+    if (!record.ok()) continue;
+    wanted[i]->attributes = ToAttributes(wanted[i]->entry.ino, *record);
+    wanted[i]->has_attributes = true;
+  }
+  return Status::Ok();
+}
+
+bool DirectoryPass::VisitPending() {
+  for (const Pending& pending : pending_) {
+    const std::string_view name =
+        std::string_view(names_).substr(pending.name_offset, pending.entry.name.size());
+    if (!VisitOne({.name = name,
+                   .ino = pending.entry.ino,
+                   .type = pending.entry.type,
+                   .next_cookie = pending.cookie,
+                   .attributes = pending.has_attributes ? &pending.attributes : nullptr})) {
+      return false;
+    }
+    // The lock of the directory keeps the entry, and with it the inode, alive.
+    if (pending.has_attributes) counts_.Raise(pending.entry.ino);
+  }
+  return true;
+}
+
+}  // namespace
+
+Status FileSystemImpl::ReadDirectory(const OpContext& context, InodeNumber ino, uint64_t cookie,
+                                     bool with_attributes, const Visit& visit) {
+  LockedInode locked = TRY(LockedInode::Shared(table_, ino, context.may_wait));
+  const InodeRecord& directory = locked.record();
+  if (!directory.is_directory()) return Status::Posix(ENOTDIR);
+  if (directory.nlink == 0) return Status::Ok();  // removed: not even "." and ".."
+  DirectoryPass pass(db_, table_, counts_, ReadOptionsFor(context), visit);
+  TRY(pass.Run(ino, directory, cookie, with_attributes));
+  const bool access_is_due = AccessIsDue(directory);
+  locked.Release();
+  if (access_is_due) NoteAccess(ino);
+  return Status::Ok();
+}
+
+}  // namespace terracefs::fs

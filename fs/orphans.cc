@@ -1,0 +1,119 @@
+#include "fs/orphans.h"
+
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "fs/inode_locks.h"
+#include "fs/schema/keys.h"
+#include "io/base/log.h"
+#include "io/thread_pool.h"
+
+namespace terracefs::fs {
+
+using io::Result;
+using io::Status;
+
+void StageRemoval(Inode& inode, bool recorded, Transaction* transaction) {
+  const InodeRecord& record = inode.record();
+  const uint64_t ino = inode.ino.value;
+  transaction->Remove(inode);
+  if (recorded) transaction->batch().Delete(OrphanKey(inode.ino));
+  if (record.xattr_list_bytes > 0) transaction->DropGroup(Domain::kXattr, ino);
+  if (record.is_regular() && record.page_count > 0) {
+    transaction->DropGroup(Domain::kExtent, record.data_id);
+  }
+  if (record.trim_pending) transaction->batch().Delete(TrimKey(record.data_id));
+  if (record.is_directory() && record.next_cookie > kFirstCookie) {
+    transaction->DropGroup(Domain::kDirent, ino);
+    transaction->DropGroup(Domain::kListing, ino);
+  }
+  transaction->AddToCounter(CounterId::kInodes, -1);
+  transaction->AddToCounter(CounterId::kPages, -static_cast<int64_t>(record.page_count));
+}
+
+Orphans::Orphans(lsm::Db& db, InodeTable& table, LookupCounts& counts)
+    : db_(db), table_(table), counts_(counts), thread_([this] { Run(); }) {}
+
+Orphans::~Orphans() {
+  {
+    io::MutexLock hold(mutex_);
+    stopping_ = true;
+  }
+  wake_.NotifyOne();
+  thread_.join();
+  for (const InodeNumber ino : counts_.Orphans()) {
+    const Status status = Collect(db_, table_, ino, /*may_wait=*/true);
+    if (!status.ok()) {
+      io::FsLog().warn("unlinked files are left to the next mount: {}", status.ToString());
+      return;
+    }
+  }
+}
+
+Status Orphans::Collect(lsm::Db& db, InodeTable& table, InodeNumber ino, bool may_wait) {
+  Result<LockedInode> locked = LockedInode::Exclusive(table, ino, may_wait);
+  if (!locked.ok()) return std::move(locked).status();
+  if (locked->record().nlink != 0) {
+    return Status::Corruption("orphan record of an inode with links",
+                              "inode " + std::to_string(ino.value));
+  }
+  Transaction transaction(db, may_wait);
+  StageRemoval(locked->inode(), /*recorded=*/true, &transaction);
+  return transaction.Commit();
+}
+
+Status Orphans::Recover(lsm::Db& db, InodeTable& table) {
+  std::vector<InodeNumber> inos;
+  const Key bound = GroupEnd(Domain::kOrphan, UINT64_MAX - 1);
+  lsm::ReadOptions options;
+  options.upper_bound = bound;
+  const std::unique_ptr<lsm::Iterator> orphans = db.NewIterator(options);
+  for (orphans->Seek(GroupBegin(Domain::kOrphan, 0)); orphans->Valid(); orphans->Next()) {
+    TRY(DecodeOrphan(orphans->value()));
+    const std::optional<ParsedKey> key = ParseKey(orphans->key());
+    if (!key) return Status::Corruption("orphan key of a wrong shape");
+    inos.push_back(InodeNumber{key->id});
+  }
+  TRY(orphans->status());
+  for (const InodeNumber ino : inos) {
+    const Status status = Collect(db, table, ino, /*may_wait=*/true);
+    if (status.Is(io::StatusCode::kPosix)) {
+      return Status::Corruption("orphan record without an inode",
+                                "inode " + std::to_string(ino.value));
+    }
+    TRY(status);
+  }
+  return Status::Ok();
+}
+
+void Orphans::Released(InodeNumber ino) {
+  const Status status = Collect(db_, table_, ino, /*may_wait=*/false);
+  if (status.ok()) return;
+  {
+    io::MutexLock hold(mutex_);
+    pending_.push_back(ino);
+  }
+  wake_.NotifyOne();
+}
+
+void Orphans::Run() noexcept {
+  io::SetThreadName("fs-collect");
+  io::MutexLock hold(mutex_);
+  for (;;) {
+    while (pending_.empty() && !stopping_) wake_.Wait(mutex_);
+    if (pending_.empty()) return;
+    const std::vector<InodeNumber> inos = std::exchange(pending_, {});
+    hold.Unlock();
+    for (const InodeNumber ino : inos) {
+      const Status status = Collect(db_, table_, ino, /*may_wait=*/true);
+      if (!status.ok()) {
+        io::FsLog().warn("unlinked inode {} is left to the next mount: {}", ino.value,
+                         status.ToString());
+      }
+    }
+    hold.Lock();
+  }
+}
+
+}  // namespace terracefs::fs

@@ -1,0 +1,157 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "io/base/clock.h"
+#include "io/rate_limiter.h"
+#include "lsm/compaction/table_set_writer.h"
+#include "lsm/file_names.h"
+#include "lsm/manifest/version.h"
+#include "lsm/table/block_cache.h"
+#include "lsm/table/table_cache.h"
+#include "tests/support/sim_storage.h"
+
+namespace terracefs::lsm::compaction_test {
+
+// A table as planning sees it; there is no file behind it.
+struct TableSpec {
+  FileNumber number = 0;
+  std::string smallest;  // user keys
+  std::string largest;
+  uint64_t file_bytes = 1000;
+  SequenceNumber sequence = 0;  // of all entries; 0: ten times the number
+  uint64_t tombstone_count = 0;
+  int64_t oldest_tombstone_seconds = 0;
+  int64_t drop_pending_since_seconds = 0;
+  SequenceNumber drop_sequence = 0;
+};
+
+inline FileRef MakeTable(const TableSpec& spec) {
+  const SequenceNumber sequence = spec.sequence != 0 ? spec.sequence : spec.number * 10;
+  auto file = std::make_shared<FileMeta>();
+  file->number = spec.number;
+  file->drop_sequence = spec.drop_sequence;
+  file->drop_pending_since_seconds = spec.drop_pending_since_seconds;
+  TableInfo& info = file->info;
+  info.file_bytes = spec.file_bytes;
+  info.entry_count = 10;
+  info.tombstone_count = spec.tombstone_count;
+  info.oldest_tombstone_seconds = spec.oldest_tombstone_seconds;
+  info.raw_bytes = spec.file_bytes;
+  info.smallest = MakeInternalKey(spec.smallest, sequence, EntryKind::kValue);
+  info.largest = MakeInternalKey(spec.largest, sequence, EntryKind::kValue);
+  info.smallest_sequence = info.largest_sequence = sequence;
+  return file;
+}
+
+struct PlacedTable {
+  int level = 0;
+  TableSpec spec;
+};
+
+inline std::shared_ptr<const Version> MakeVersion(const std::vector<PlacedTable>& tables) {
+  VersionEdit edit;
+  for (const PlacedTable& table : tables) {
+    edit.added_files.push_back({table.level, MakeTable(table.spec)});
+  }
+  auto version = Version::Apply(*Version::Empty(), edit);
+  EXPECT_TRUE(version.ok()) << version.status().ToString();
+  return version.ok() ? *version : Version::Empty();
+}
+
+inline std::vector<FileNumber> Numbers(const std::vector<FileRef>& files) {
+  std::vector<FileNumber> numbers;
+  for (const FileRef& file : files) numbers.push_back(file->number);
+  return numbers;
+}
+
+// An entry of a test table; a deletion if `value` is "-".
+struct TestEntry {
+  std::string user_key;
+  SequenceNumber sequence = 0;
+  std::string value;
+};
+
+// What jobs work with, on a simulated disk.
+class JobBench {
+ public:
+  JobBench() {
+    options_.block_bytes = 256;
+    options_.table_bytes = 64 * io::kKiB;
+  }
+
+  // A table in the storage; entries in internal order.
+  FileRef WriteTable(const std::vector<TestEntry>& entries) {
+    TableSetWriter writer(environment_, 0, io::IoPriority::kFlush, 0);
+    for (const TestEntry& entry : entries) {
+      const bool deletion = entry.value == "-";
+      std::string value = entry.value;
+      if (deletion) {
+        value.clear();
+        io::PutFixed64(&value, 1000);
+      }
+      const io::Status status = writer.Add(
+          MakeInternalKey(entry.user_key, entry.sequence,
+                          deletion ? EntryKind::kDelete : EntryKind::kValue),
+          value);
+      EXPECT_TRUE(status.ok()) << status.ToString();
+    }
+    auto files = writer.Finish();
+    EXPECT_TRUE(files.ok()) << files.status().ToString();
+    EXPECT_EQ(files->size(), 1U);
+    return files->front();
+  }
+
+  // "key@sequence=value" for each entry of the tables, in order.
+  std::vector<std::string> Read(const std::vector<FileRef>& files) {
+    std::vector<std::string> found;
+    for (const FileRef& file : files) {
+      auto table = tables_.Get(file->number);
+      EXPECT_TRUE(table.ok()) << table.status().ToString();
+      if (!table.ok()) return found;
+      const std::unique_ptr<Iterator> it = (*table)->NewIterator(ReadOptions());
+      for (it->SeekToFirst(); it->Valid(); it->Next()) {
+        const bool deletion = KeyKind(it->key()) == EntryKind::kDelete;
+        found.push_back(std::string(UserKey(it->key())) + "@" +
+                        std::to_string(KeySequence(it->key())) + "=" +
+                        (deletion ? "-" : std::string(it->value())));
+      }
+      EXPECT_TRUE(it->status().ok()) << it->status().ToString();
+    }
+    return found;
+  }
+
+  std::vector<std::string> TableNames() {
+    std::vector<std::string> names;
+    const auto list = storage_.List();
+    EXPECT_TRUE(list.ok());
+    for (const std::string& name : *list) {
+      const auto parsed = ParseFileName(name);
+      if (parsed && parsed->kind == FileKind::kTable) names.push_back(name);
+    }
+    return names;
+  }
+
+  testing::SimStorage& storage() { return storage_; }
+  Options& options() { return options_; }
+  TableCache& tables() { return tables_; }
+  const JobEnvironment& environment() { return environment_; }
+
+ private:
+  testing::SimStorage storage_;
+  Options options_;
+  BlockCache blocks_{io::kMiB};
+  TableCache tables_{storage_, blocks_};
+  io::RateLimiter limiter_{0, io::SystemClock()};
+  FileNumber next_number_ = 1;
+  JobEnvironment environment_{storage_, options_, tables_, limiter_,
+                              [this] { return next_number_++; }};
+};
+
+}  // namespace terracefs::lsm::compaction_test
