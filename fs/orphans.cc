@@ -20,9 +20,9 @@ void StageRemoval(Inode& inode, bool recorded, Transaction* transaction) {
   transaction->Remove(inode);
   if (recorded) transaction->batch().Delete(OrphanKey(inode.ino));
   if (record.xattr_list_bytes > 0) transaction->DropGroup(Domain::kXattr, ino);
-  if (record.is_regular() && record.page_count > 0) {
-    transaction->DropGroup(Domain::kExtent, record.data_id);
-  }
+  // Also for inodes without pages: then the dead ranges of neighbouring numbers join, and the
+  // engine can remove whole tables of dead files without reading them.
+  transaction->DropGroup(Domain::kExtent, record.is_regular() ? record.data_id : ino);
   if (record.trim_pending) transaction->batch().Delete(TrimKey(record.data_id));
   if (record.is_directory() && record.next_cookie > kFirstCookie) {
     transaction->DropGroup(Domain::kDirent, ino);

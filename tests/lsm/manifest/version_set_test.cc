@@ -65,7 +65,8 @@ class VersionSetTest : public ::testing::Test {
   std::string ManifestName() { return FileName(FileKind::kManifest, set_->manifest_number()); }
   std::vector<std::string> Manifests() {
     std::vector<std::string> manifests;
-    for (const std::string& name : *storage_->List()) {
+    const auto names = storage_->List();
+    for (const std::string& name : *names) {
       if (name.starts_with("MANIFEST")) manifests.push_back(name);
     }
     return manifests;
@@ -303,7 +304,9 @@ TEST_F(VersionSetTest, AFailedReplacementGoesOnOnlyIfCurrentIsCertain) {
       ASSERT_EQ(storage_->faults().injected_count(), 1U);
       EXPECT_EQ(ManifestName(), old_manifest) << "the edit itself was durable before";
       EXPECT_EQ(set_->error().ok(), !c.in_doubt) << set_->error().ToString();
-      if (!c.in_doubt) EXPECT_EQ(Manifests(), (std::vector<std::string>{old_manifest}));
+      if (!c.in_doubt) {
+        EXPECT_EQ(Manifests(), (std::vector<std::string>{old_manifest}));
+      }
       // The next edit is refused, or survives whatever the crash does to the names.
       const FileRef table = PutTable({set_->NewFileNumber(), "k", "l"});
       const bool added = Add(0, table).ok();

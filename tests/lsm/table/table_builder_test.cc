@@ -74,7 +74,7 @@ TEST(TableBuilderTest, OutOfOrderKeyIsABugOfOurs) {
     builder.Add(first, "").IgnoreError("not what is tested");
     builder.Add(second, "").IgnoreError("not what is tested");
   };
-  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
   EXPECT_DEATH(add_two(Key("b"), Key("a")), "check failed");
   EXPECT_DEATH(add_two(Key("a", 3), Key("a", 3)), "check failed");
   EXPECT_DEATH(add_two(Key("a", 3), Key("a", 4)), "check failed");
