@@ -55,6 +55,7 @@ io::Status ServeStore(const DaemonOptions& options, Store& store,
     live();
   });
   store.SetHolderState(HolderState::kUnmounting);
+  if (!status.ok()) io::FsLog().error("serving {}: {}", options.mountpoint, status.ToString());
   control.Shutdown();
   return status;
 }

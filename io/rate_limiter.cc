@@ -21,6 +21,7 @@ void RateLimiter::Acquire(uint64_t bytes, IoPriority priority) {
   MutexLock lock(mutex_);
   if (bytes == 0 || OpenLocked() || priority == IoPriority::kFlush) {
     granted_bytes_ += bytes;
+    if (priority == IoPriority::kFlush) flush_bytes_ += bytes;
     bucket_.TakeAsDebt(bytes, clock_.SteadyNs());
     return;
   }
@@ -55,7 +56,7 @@ void RateLimiter::Shutdown() {
 
 RateLimiterStats RateLimiter::stats() const {
   MutexLock lock(mutex_);
-  return {granted_bytes_, waited_ns_, bucket_.rate(), waiting_.size()};
+  return {granted_bytes_, flush_bytes_, waited_ns_, bucket_.rate(), waiting_.size()};
 }
 
 // The first of the highest priority; in one turn of ten the first of all those below it.

@@ -16,6 +16,7 @@ inline constexpr size_t kIoPriorityCount = 5;
 
 struct RateLimiterStats {
   uint64_t bytes = 0;          // granted in all
+  uint64_t flush_bytes = 0;    // of these, to IoPriority::kFlush
   uint64_t waited_ns = 0;      // sum over callers
   uint64_t rate = 0;           // bytes per second now; 0 = unlimited
   uint64_t waiting_count = 0;  // callers blocked now
@@ -60,6 +61,7 @@ class RateLimiter {
   bool shutdown_ GUARDED_BY(mutex_) = false;
   uint64_t grant_count_ GUARDED_BY(mutex_) = 0;
   uint64_t granted_bytes_ GUARDED_BY(mutex_) = 0;
+  uint64_t flush_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t waited_ns_ GUARDED_BY(mutex_) = 0;
   // In order of arrival. As many as there are background threads, so a walk is cheap.
   std::vector<Waiter*> waiting_ GUARDED_BY(mutex_);

@@ -12,7 +12,7 @@ Status RunOne(File& file, IoRequest& request) {
 }
 
 // Its address names the thread: no call into the kernel, and never zero.
-thread_local const char t_thread_mark = 0;
+thread_local const char kThreadMark = 0;
 
 bool IsAligned(const IoRequest& request) {
   return request.offset % kDirectAlignment == 0 && request.bytes % kDirectAlignment == 0 &&
@@ -35,7 +35,7 @@ void File::Prepare(std::span<IoRequest* const> requests) const {
     request->stalled_count = 0;
     request->transferred_bytes = 0;
     request->backend_file = nullptr;
-    request->starter = &t_thread_mark;
+    request->starter = &kThreadMark;
     request->linked = nullptr;
     request->follows = previous != nullptr && previous->link_next;
     if (request->follows) previous->linked = request;
@@ -43,7 +43,7 @@ void File::Prepare(std::span<IoRequest* const> requests) const {
   }
 }
 
-void File::CheckStartedHere(const IoRequest& request) { CHECK(request.starter == &t_thread_mark); }
+void File::CheckStartedHere(const IoRequest& request) { CHECK(request.starter == &kThreadMark); }
 
 Status File::ReadFull(uint64_t offset, MutableBytes out) {
   if (out.empty()) return Status::Ok();

@@ -19,7 +19,7 @@ void SetThreadName(const std::string& name) {
   pthread_setname_np(pthread_self(), name.substr(0, kThreadNameLengthMax).c_str());
 }
 
-ThreadPool::ThreadPool(std::string name, size_t thread_count, size_t queue_count_max)
+ThreadPool::ThreadPool(const std::string& name, size_t thread_count, size_t queue_count_max)
     : queue_count_max_(queue_count_max) {
   CHECK(thread_count > 0);
   CHECK(queue_count_max > 0);

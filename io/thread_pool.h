@@ -15,7 +15,7 @@ namespace terracefs::io {
 class ThreadPool {
  public:
   // `name` shows in /proc; at most 12 characters are kept, the thread's index follows.
-  ThreadPool(std::string name, size_t thread_count, size_t queue_count_max);
+  ThreadPool(const std::string& name, size_t thread_count, size_t queue_count_max);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

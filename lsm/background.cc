@@ -299,15 +299,14 @@ io::Status DbImpl::CompactLevel(int level, bool in_place, const std::atomic<bool
     for (const FileRef& file : plan->inputs[0]) {
       last = std::max(last, std::string(file->largest_user_key()));
     }
-    const uint64_t read_before = counters_.bytes_read.load(std::memory_order_relaxed);
+    const uint64_t read_before = MergeBytesRead();
     int64_t reported_ns = options_.clock->SteadyNs();
     const auto report_and_stop = [&]() -> io::Status {
       TRY(stop());
       const int64_t now_ns = options_.clock->SteadyNs();
       if (now_ns - reported_ns > 50'000'000) {
         reported_ns = now_ns;
-        on_progress(bytes_done + counters_.bytes_read.load(std::memory_order_relaxed) -
-                    read_before);
+        on_progress(bytes_done + MergeBytesRead() - read_before);
       }
       return io::Status::Ok();
     };
@@ -332,11 +331,11 @@ io::Status DbImpl::Compact(const CompactionRequest& request, const std::atomic<b
   if (request.level < -1 || request.level >= kLevelCount - 1) {
     return io::Status::InvalidArgument("no such level", std::to_string(request.level));
   }
-  const uint64_t read_begin = counters_.bytes_read.load();
+  const uint64_t read_begin = MergeBytesRead();
   const uint64_t written_begin = counters_.bytes_written.load() + flushed_bytes_.load();
   CompactionProgress state;
   const auto report = [&] {
-    state.bytes_read = counters_.bytes_read.load() - read_begin;
+    state.bytes_read = MergeBytesRead() - read_begin;
     state.bytes_written = counters_.bytes_written.load() + flushed_bytes_.load() - written_begin;
     if (progress) progress(state);
   };

@@ -288,6 +288,14 @@ void DbImpl::SetDeleteDeadline(int64_t ms) { delete_deadline_ms_.store(ms); }
 void DbImpl::SetCommitInterval(int64_t ms) { commit_interval_ms_.store(ms); }
 void DbImpl::SetCacheBytes(uint64_t bytes) { block_cache_.SetCapacity(bytes); }
 
+uint64_t DbImpl::MergeBytesRead() const {
+  // Written first: what was granted for it then is part of the total.
+  const uint64_t written = counters_.bytes_written.load();
+  const io::RateLimiterStats granted = limiter_.stats();
+  const uint64_t moved = granted.bytes - granted.flush_bytes;
+  return moved > written ? moved - written : 0;
+}
+
 DbStats DbImpl::Stats() const {
   DbStats stats;
   const Shape shape = versions_.shape();
@@ -323,7 +331,7 @@ DbStats DbImpl::Stats() const {
       stats.memtable_bytes += immutable.table->memory_bytes();
     }
   }
-  stats.compaction_bytes_read = counters_.bytes_read.load();
+  stats.compaction_bytes_read = MergeBytesRead();
   stats.compaction_bytes_written = counters_.bytes_written.load();
   for (const DropRule rule : {DropRule::kHidden, DropRule::kTombstone, DropRule::kDropRange}) {
     stats.dropped[DropRuleName(rule)] = counters_.dropped[static_cast<size_t>(rule)].load();

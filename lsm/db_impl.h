@@ -107,6 +107,8 @@ class DbImpl final : public Db {
   io::Status Install(VersionEdit edit, const MemTable* flushed);
   void UpkeepOnce() EXCLUDES(jobs_mutex_);
   void PurgeObsolete();
+  // Bytes that merges have read since open.
+  uint64_t MergeBytesRead() const;
   io::Status CompactLevel(int level, bool in_place, const std::atomic<bool>& cancel,
                           const std::function<void(uint64_t bytes_done)>& on_progress);
   SequenceNumber SmallestSnapshot() const EXCLUDES(snapshot_mutex_);

@@ -44,12 +44,13 @@ std::string Escaped(const std::string& text) {
 
 io::Result<Transport> ChooseTransport(Transport wanted) {
   if (wanted == Transport::kDev) return Transport::kDev;
-  constexpr bool kCompiledIn = TERRACEFS_LIBFUSE_HAS_URING;
+  constexpr bool kCompiledIn = TERRACEFS_URING_TRANSPORT_IS_SAFE;
   if (wanted == Transport::kAuto) {
     return kCompiledIn && UringIsEnabled() ? Transport::kUring : Transport::kDev;
   }
   if (!kCompiledIn) {
-    return io::Status::NotSupported("transport=uring: this program was built with a libfuse before 3.18");
+    return io::Status::NotSupported(
+        "transport=uring: this program was built with a libfuse that cannot serve it");
   }
   if (access(kUringParameter, F_OK) != 0) {
     return io::Status::NotSupported("transport=uring: this kernel has no fuse over io_uring");

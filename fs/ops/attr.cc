@@ -19,8 +19,8 @@ constexpr uint32_t kPermissionBits = 07777;
 }  // namespace
 
 void FileSystemImpl::StageCapabilityLoss(Inode& inode, Transaction* transaction) {
-  if (!inode.record().has_capability) return;
   InodeRecord& record = transaction->Edit(inode);
+  if (!record.has_capability) return;  // or it has been staged already
   record.has_capability = false;
   record.xattr_list_bytes -= kCapabilityXattr.size() + 1;
   transaction->batch().Delete(XattrKey(inode.ino, kCapabilityXattr));

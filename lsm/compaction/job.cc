@@ -110,30 +110,16 @@ io::Result<VersionEdit> RunMerge(const JobEnvironment& environment, const Compac
   const io::IoPriority priority =
       plan.level == 0 ? io::IoPriority::kL0 : io::IoPriority::kCompaction;
   uint64_t entries = 0;
-  uint64_t raw_bytes = 1;
   for (const auto& side : plan.inputs) {
-    for (const FileRef& file : side) {
-      entries += file->info.entry_count;
-      raw_bytes += file->info.raw_bytes;
-    }
+    for (const FileRef& file : side) entries += file->info.entry_count;
   }
-  // Bytes read from the device are estimated entry by entry, so that the totals move smoothly.
-  const double file_bytes_per_raw_byte =
-      static_cast<double>(plan.InputBytes()) / static_cast<double>(raw_bytes);
-
   const std::unique_ptr<Iterator> input = NewInputIterator(environment, plan, priority);
   DropRules rules({shape.version.get(), plan.output_level, shape.drops.get(), smallest_snapshot});
   OutputCutter cutter(environment.options, plan.grandparents);
   TableSetWriter writer(environment, plan.output_level, priority, shape.drop_sequence);
   MergeLoop loop(*input, rules, &cutter, writer);
   uint64_t written = 0;
-  double read_fraction = 0;
   const auto count_and_ask = [&]() -> io::Status {
-    read_fraction +=
-        static_cast<double>(input->key().size() + input->value().size()) * file_bytes_per_raw_byte;
-    const auto whole = static_cast<uint64_t>(read_fraction);
-    counters->bytes_read.fetch_add(whole, std::memory_order_relaxed);
-    read_fraction -= static_cast<double>(whole);
     counters->bytes_written.fetch_add(writer.bytes() - written, std::memory_order_relaxed);
     written = writer.bytes();
     return stop();

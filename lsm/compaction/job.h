@@ -13,9 +13,9 @@
 
 namespace terracefs::lsm {
 
-// Running totals of background work, since open. Relaxed: they order nothing.
+// Running totals of background work, since open. Relaxed: they order nothing. What merges read is
+// known by the limiter, which grants each read before it is made.
 struct JobCounters {
-  std::atomic<uint64_t> bytes_read{0};
   std::atomic<uint64_t> bytes_written{0};
   std::array<std::atomic<uint64_t>, kDropRuleCount> dropped{};
 };

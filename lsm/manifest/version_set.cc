@@ -34,6 +34,7 @@ std::optional<std::string_view> RecordAt(std::string_view contents, size_t offse
   if (contents.size() - offset < kManifestHeaderBytes) return std::nullopt;
   const char* header = contents.data() + offset;
   if (io::DecodeFixed32(header) != kManifestMagic) return std::nullopt;
+  if (io::DecodeFixed32(header + 12) != 0) return std::nullopt;
   const uint32_t payload_bytes = io::DecodeFixed32(header + 8);
   if (payload_bytes > contents.size() - offset - kManifestHeaderBytes) return std::nullopt;
   const std::string_view length(header + 8, 4);

@@ -25,7 +25,7 @@ namespace {
 using testing::CrashMode;
 using testing::SimStorage;
 
-constexpr uint64_t kRunCount = 150;
+constexpr uint64_t kRunCount = 100;
 constexpr uint64_t kLogBytes = 40 * kWalBlockBytes;
 
 // What survives any crash: the manifest's part, and what was promised.
@@ -153,7 +153,9 @@ class Life {
   io::Status FlushOldLogs() {
     if (rotated_.empty()) return io::Status::Ok();
     const auto [number, last_sequence] = rotated_.front();
-    const auto is_old = [&](const Pending& pending) { return pending.log->log_number() == number; };
+    const auto is_old = [number = number](const Pending& pending) {
+      return pending.log->log_number() == number;
+    };
     if (std::any_of(pending_.begin(), pending_.end(), [&](const Pending& pending) {
           return is_old(pending) && pending.state == State::kSealed;
         })) {

@@ -19,6 +19,15 @@ namespace {
 
 using Model = std::map<std::string, std::string>;
 
+// Sanitizers make every step about ten times as dear.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint64_t kOperations = 10'000;
+constexpr uint64_t kFixedSeedOperations = 1'000;
+#else
+constexpr uint64_t kOperations = 100'000;
+constexpr uint64_t kFixedSeedOperations = 5'000;
+#endif
+
 uint64_t FromEnvironment(const char* name, uint64_t fallback) {
   const char* text = std::getenv(name);
   return text != nullptr ? std::strtoull(text, nullptr, 10) : fallback;
@@ -273,16 +282,16 @@ class DbWorkload {
 
 TEST(DbPropertyTest, EqualsAMapUnderRandomOperationsAndOptions) {
   const uint64_t seed = FromEnvironment("SEED", static_cast<uint64_t>(std::time(nullptr)));
-  const uint64_t operations = FromEnvironment("OPERATIONS", 100'000);
-  std::printf("SEED=%llu OPERATIONS=%llu\n", static_cast<unsigned long long>(seed),
-              static_cast<unsigned long long>(operations));
+  const uint64_t operations = FromEnvironment("OPERATIONS", kOperations);
+  std::fprintf(stderr, "SEED=%llu OPERATIONS=%llu\n", static_cast<unsigned long long>(seed),
+               static_cast<unsigned long long>(operations));
   DbWorkload(seed).Run(operations);
 }
 
 TEST(DbPropertyTest, EqualsAMapWithFixedSeeds) {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
-    DbWorkload(seed).Run(5'000);
+    DbWorkload(seed).Run(kFixedSeedOperations);
     if (HasFatalFailure()) return;
   }
 }

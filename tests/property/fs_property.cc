@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <deque>
 #include <map>
@@ -54,8 +55,8 @@ std::string Describe(const Attributes& a) {
 class FsWorkload {
  public:
   FsWorkload(uint64_t seed, bool memory) : random_(seed), memory_(memory) {
-    // An access time may be skipped where it would stall or fail, so those runs do without.
-    options_.atime = random_.OneIn(2) ? AtimePolicy::kNone : AtimePolicy::kRelative;
+    // An access time may be skipped where a write would stall or fail, so those runs do without.
+    options_.atime = memory && random_.OneIn(2) ? AtimePolicy::kRelative : AtimePolicy::kNone;
     options_.clock = &clock_;
     options_.cached_inode_count_max = random_.OneIn(2) ? 0 : 1000;
   }
@@ -79,6 +80,11 @@ class FsWorkload {
       CheckAll();
     }
     if (Failed()) Explain();
+    if (std::getenv("VERBOSE") != nullptr) {
+      for (const auto& [error, count] : answers_) {
+        std::printf("  %s: %llu\n", std::strerror(error), static_cast<unsigned long long>(count));
+      }
+    }
     file_system_.reset();
     const Status closed = engine_->db().Close();
     EXPECT_TRUE(closed.ok()) << closed.ToString();
@@ -122,6 +128,7 @@ class FsWorkload {
     auto mounted = FileSystem::Mount(engine_->db(), options_);
     ASSERT_TRUE(mounted.ok()) << mounted.status().ToString();
     file_system_ = std::move(mounted).value();
+    forgotten_.clear();
     known_.assign(1, Known{kRootInode, kRootInode, 0});
     model_of_.clear();
     model_of_[1] = 1;
@@ -223,6 +230,7 @@ class FsWorkload {
   // Both statuses are the same answer; true if it is success.
   bool SameStatus(const Status& real, const Status& model) {
     Log("   -> " + (real.ok() ? std::string("ok") : real.ToString()));
+    ++answers_[real.ok() ? 0 : real.os_errno()];
     EXPECT_EQ(real.ok(), model.ok()) << real.ToString() << " but " << model.ToString();
     EXPECT_EQ(real.os_errno(), model.os_errno()) << real.ToString();
     return real.ok() && model.ok();
@@ -277,8 +285,16 @@ class FsWorkload {
     }
     return Any();
   }
-  Known AnyDirectory() { return random_.OneIn(50) ? Any() : AnyOfType(S_IFDIR); }
-  Known AnyFile() { return random_.OneIn(50) ? Any() : AnyOfType(S_IFREG); }
+  // Sometimes what the kernel has forgotten, and what may be gone altogether.
+  Known AnyDirectory() {
+    if (!forgotten_.empty() && random_.OneIn(60)) return AnyForgotten();
+    return random_.OneIn(50) ? Any() : AnyOfType(S_IFDIR);
+  }
+  Known AnyForgotten() { return forgotten_[random_.Uniform(forgotten_.size())]; }
+  Known AnyFile() {
+    if (!forgotten_.empty() && random_.OneIn(30)) return AnyForgotten();
+    return random_.OneIn(50) ? Any() : AnyOfType(S_IFREG);
+  }
   std::string AnyName() {
     switch (random_.Uniform(60)) {
       case 0:
@@ -487,6 +503,8 @@ class FsWorkload {
     model_->Forget(known.model, count);
     known.lookups -= count;
     if (known.lookups > 0) return;
+    forgotten_.push_back(known);
+    if (forgotten_.size() > 20) forgotten_.pop_front();
     known = known_.back();
     known_.pop_back();
   }
@@ -692,9 +710,12 @@ class FsWorkload {
     ASSERT_TRUE(real_names.ok()) << real_names.status().ToString();
     EXPECT_EQ(*real_names, *model_names);
     if (!S_ISREG(real->mode)) return;
-    SameRead(node, 0, 3 << 19);
-    SameRead(node, (uint64_t{1} << 40) - kPageBytes, 10 * kPageBytes);
-    SameRead(node, kFileBytesMax - kPageBytes, kPageBytes);
+    // Where AnyOffset() has writes begin, and everything around it.
+    SameRead(node, 0, static_cast<size_t>(std::min<uint64_t>(real->size + 1, 3 << 19)));
+    if (real->size > 3 << 19) {
+      SameRead(node, (uint64_t{1} << 40) - kPageBytes, 10 * kPageBytes);
+      SameRead(node, kFileBytesMax - kPageBytes, kPageBytes);
+    }
   }
   void CheckBelow(const Known& directory, int depth) {
     CheckNode(directory);
@@ -728,10 +749,12 @@ class FsWorkload {
   std::unique_ptr<FileSystem> file_system_;
   std::unique_ptr<ModelFs> model_;
   std::vector<Known> known_;
+  std::deque<Known> forgotten_;  // lookup count 0
   std::map<uint64_t, uint64_t> model_of_;  // real number -> the model's
   OpContext context_;                      // of the last operation
   bool injected_ = false;
   uint64_t step_ = 0;
+  std::map<int, uint64_t> answers_;  // errno -> how often
   std::deque<std::string> log_;
 };
 

@@ -384,11 +384,16 @@ Result<size_t> ModelFs::Read(const OpContext& /*context*/, InodeNumber ino, uint
   const uint64_t size = node->attributes.size;
   if (offset >= size || out.empty()) return size_t{0};
   const size_t count = static_cast<size_t>(std::min<uint64_t>(out.size(), size - offset));
-  for (size_t i = 0; i < count; ++i) {
-    const auto page = node->pages.find((offset + i) / kPageBytes);
-    out[i] = page == node->pages.end()
-                 ? std::byte{0}
-                 : static_cast<std::byte>(page->second[(offset + i) % kPageBytes]);
+  for (size_t done = 0; done < count;) {
+    const uint64_t at = offset + done;
+    const size_t bytes = std::min<size_t>(count - done, kPageBytes - at % kPageBytes);
+    const auto page = node->pages.find(at / kPageBytes);
+    if (page == node->pages.end()) {
+      std::memset(out.data() + done, 0, bytes);
+    } else {
+      std::memcpy(out.data() + done, page->second.data() + at % kPageBytes, bytes);
+    }
+    done += bytes;
   }
   NoteAccess(node);
   return count;

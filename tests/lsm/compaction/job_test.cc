@@ -111,8 +111,8 @@ TEST_F(JobTest, OutputsAreCutWithoutSplittingAUserKey) {
     }
   }
   const FileRef source = bench_.WriteTable(entries);
-  SetVersion({{1, source}});
-  const auto edit = Merge(Plan(1, 2, {source}), 0);  // a snapshot at 0 keeps every version
+  SetVersion({{0, source}});
+  const auto edit = Merge(Plan(0, 1, {source}), 0);  // a snapshot at 0 keeps every version
   ASSERT_TRUE(edit.ok()) << edit.status().ToString();
   EXPECT_GT(edit->added_files.size(), 3U);
   EXPECT_EQ(Contents(*edit).size(), entries.size());

@@ -9,10 +9,8 @@
 #include "tests/lsm/table/table_fixture.h"
 #include "tests/support/temp_dir.h"
 
-namespace terracefs::lsm {
+namespace terracefs::lsm::table_test {
 namespace {
-
-using namespace table_test;  // NOLINT(google-build-using-namespace): a test's own helpers
 
 class TableBackendTest : public ::testing::TestWithParam<io::IoBackend> {};
 
@@ -79,4 +77,4 @@ INSTANTIATE_TEST_SUITE_P(Backends, TableBackendTest,
 #endif
 
 }  // namespace
-}  // namespace terracefs::lsm
+}  // namespace terracefs::lsm::table_test

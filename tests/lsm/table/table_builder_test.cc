@@ -8,10 +8,8 @@
 #include "tests/lsm/table/table_fixture.h"
 #include "tests/support/sim_storage.h"
 
-namespace terracefs::lsm {
+namespace terracefs::lsm::table_test {
 namespace {
-
-using namespace table_test;  // NOLINT(google-build-using-namespace): a test's own helpers
 
 TableBuilder MakeBuilder(MemoryStorage& storage, const TableOptions& options = {}) {
   io::OpenOptions open;
@@ -222,4 +220,4 @@ TEST(TableBuilderTest, BytesAreAsInTheFormatDescription) {
 }
 
 }  // namespace
-}  // namespace terracefs::lsm
+}  // namespace terracefs::lsm::table_test

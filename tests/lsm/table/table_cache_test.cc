@@ -9,10 +9,8 @@
 
 #include "tests/lsm/table/table_fixture.h"
 
-namespace terracefs::lsm {
+namespace terracefs::lsm::table_test {
 namespace {
-
-using namespace table_test;  // NOLINT(google-build-using-namespace): a test's own helpers
 
 // Lets one thread through at a time, when the test says so.
 class Gate {
@@ -152,4 +150,4 @@ TEST(TableCacheTest, ThreadsMayShareIt) {
 }
 
 }  // namespace
-}  // namespace terracefs::lsm
+}  // namespace terracefs::lsm::table_test

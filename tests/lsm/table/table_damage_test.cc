@@ -8,10 +8,8 @@
 #include "lsm/table/table_format.h"
 #include "tests/lsm/table/table_fixture.h"
 
-namespace terracefs::lsm {
+namespace terracefs::lsm::table_test {
 namespace {
-
-using namespace table_test;  // NOLINT(google-build-using-namespace): a test's own helpers
 
 Model SmallModel() {
   Model model;
@@ -204,4 +202,4 @@ TEST(TableDamageTest, FailedReadsOfAJobSurface) {
 }
 
 }  // namespace
-}  // namespace terracefs::lsm
+}  // namespace terracefs::lsm::table_test

@@ -9,10 +9,8 @@
 #include "io/base/units.h"
 #include "tests/lsm/table/table_fixture.h"
 
-namespace terracefs::lsm {
+namespace terracefs::lsm::table_test {
 namespace {
-
-using namespace table_test;  // NOLINT(google-build-using-namespace): a test's own helpers
 
 bool FilterOnlyLower(std::string_view user_key) {
   return user_key.empty() || (user_key.front() >= 'a' && user_key.front() <= 'm');
@@ -172,4 +170,4 @@ TEST(TableRandomTest, AgreesWithAMap) {
 }
 
 }  // namespace
-}  // namespace terracefs::lsm
+}  // namespace terracefs::lsm::table_test

@@ -10,10 +10,8 @@
 #include "lsm/table/table_format.h"
 #include "tests/lsm/table/table_fixture.h"
 
-namespace terracefs::lsm {
+namespace terracefs::lsm::table_test {
 namespace {
-
-using namespace table_test;  // NOLINT(google-build-using-namespace): a test's own helpers
 
 // Offset and length of every data block (trailer included), found the way a reader does.
 std::vector<BlockHandle> DataBlocks(OpenedTable& table) {
@@ -443,4 +441,4 @@ TEST(TableReaderTest, MetadataThatRottedSinceOpenIsFoundByVerify) {
 }
 
 }  // namespace
-}  // namespace terracefs::lsm
+}  // namespace terracefs::lsm::table_test

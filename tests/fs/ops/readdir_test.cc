@@ -1,0 +1,141 @@
+#include <cerrno>
+
+#include "fs/schema/keys.h"
+#include "tests/support/fs_test.h"
+
+namespace terracefs::fs {
+namespace {
+
+using testing::Errno;
+using testing::FsTest;
+using testing::kErrnoWouldBlock;
+
+using Names = std::vector<std::string>;
+
+class ReaddirTest : public FsTest {
+ protected:
+  void CreateMany(int count) {
+    for (int i = 0; i < count; ++i) {
+      Forget(Create(kRootInode, "name" + std::to_string(i)).ino);
+    }
+  }
+};
+
+TEST_P(ReaddirTest, ListsInOrderOfCreation) {
+  for (const char* name : {"zebra", "ant", "middle"}) Create(kRootInode, name);
+  EXPECT_EQ(List(kRootInode, 0), (Names{".", "..", "zebra", "ant", "middle"}));
+  EXPECT_EQ(List(kRootInode, 1), (Names{"..", "zebra", "ant", "middle"}));
+}
+
+TEST_P(ReaddirTest, ResumesAnywhereWhileEntriesComeAndGo) {
+  CreateMany(300);
+  uint64_t cookie = 0;
+  std::vector<std::string> seen;
+  bool more = true;
+  int created = 300;
+  while (more) {
+    more = false;
+    int left = 7;
+    ASSERT_TRUE(fs().ReadDirectory(context_, kRootInode, cookie, false,
+                                   [&](const DirectoryEntry& entry) {
+                                     if (left-- == 0) return false;
+                                     seen.emplace_back(entry.name);
+                                     cookie = entry.next_cookie;
+                                     more = true;
+                                     return true;
+                                   })
+                    .ok());
+    if (!more) break;
+    ASSERT_EQ(Unlink(kRootInode, seen.back()), seen.back()[0] == '.' ? EISDIR : 0);
+    if (created < 320) Forget(Create(kRootInode, "name" + std::to_string(created++)).ino);
+  }
+  ASSERT_EQ(seen.size(), 322U);
+  for (int i = 0; i < 320; ++i) {
+    EXPECT_EQ(seen[static_cast<size_t>(i) + 2], "name" + std::to_string(i));
+  }
+}
+
+TEST_P(ReaddirTest, WithAttributesRaisesTheCountOfWhatWasTaken) {
+  CreateMany(200);
+  options_.cached_inode_count_max = 0;
+  Remount();
+  int left = 150;
+  std::vector<InodeNumber> taken;
+  ASSERT_TRUE(fs().ReadDirectory(context_, kRootInode, 0, true,
+                                 [&](const DirectoryEntry& entry) {
+                                   if (left-- == 0) return false;
+                                   const bool dots = entry.name[0] == '.';
+                                   EXPECT_EQ(entry.attributes == nullptr, dots);
+                                   if (dots) return true;
+                                   EXPECT_EQ(entry.attributes->ino, entry.ino);
+                                   EXPECT_EQ(entry.attributes->mode, uint32_t{S_IFREG | 0644});
+                                   taken.push_back(entry.ino);
+                                   return true;
+                                 })
+                  .ok());
+  EXPECT_EQ(fs().LookupCountTotal(), 148U);
+  for (const InodeNumber ino : taken) Forget(ino);
+  EXPECT_EQ(fs().LookupCountTotal(), 0U);
+}
+
+TEST_P(ReaddirTest, ReadsOnlyDirectories) {
+  const Attributes file = Create(kRootInode, "file");
+  const auto all = [](const DirectoryEntry&) { return true; };
+  EXPECT_EQ(Errno(fs().ReadDirectory(context_, file.ino, 0, false, all)), ENOTDIR);
+  EXPECT_EQ(Errno(fs().ReadDirectory(context_, InodeNumber{99}, 0, false, all)), ESTALE);
+}
+
+TEST_P(ReaddirTest, WithoutWaitingItEndsEarlyOrNotAtAll) {
+  if (!memory()) GTEST_SKIP();
+  CreateMany(500);
+  for (const bool plus : {false, true}) {
+    engine_->memory()->SetWouldBlockOneIn(plus ? 90 : 40, 3);
+    uint64_t cookie = 0;
+    std::vector<InodeNumber> seen;
+    int blocked_count = 0;
+    for (;;) {
+      const size_t before = seen.size();
+      const int error = Errno(fs().ReadDirectory(no_wait_, kRootInode, cookie, plus,
+                                                 [&](const DirectoryEntry& entry) {
+                                                   seen.push_back(entry.ino);
+                                                   cookie = entry.next_cookie;
+                                                   return true;
+                                                 }));
+      if (error == kErrnoWouldBlock) {
+        EXPECT_EQ(seen.size(), before);
+        ++blocked_count;
+        continue;
+      }
+      ASSERT_EQ(error, 0);
+      if (seen.size() == before) break;
+    }
+    EXPECT_EQ(seen.size(), 502U);
+    EXPECT_GT(blocked_count, 0);
+    EXPECT_EQ(fs().LookupCountTotal(), plus ? 500U : 0U);
+  }
+}
+
+TEST_P(ReaddirTest, AnEntryWithoutAnInodeIsStillListed) {
+  if (!memory()) GTEST_SKIP();
+  const Attributes file = Create(kRootInode, "file");
+  Create(kRootInode, "other");
+  file_system_.reset();
+  engine_->memory()->EraseRaw(InodeKey(file.ino));
+  Mount();
+  Names names;
+  ASSERT_TRUE(fs().ReadDirectory(context_, kRootInode, 2, true,
+                                 [&](const DirectoryEntry& entry) {
+                                   names.push_back(std::string(entry.name) +
+                                                   (entry.attributes == nullptr ? "?" : ""));
+                                   return true;
+                                 })
+                  .ok());
+  EXPECT_EQ(names, (Names{"file?", "other"}));
+  EXPECT_EQ(fs().LookupCountTotal(), 1U);
+  EXPECT_NE(Check(), "");
+  expect_sound_ = false;
+}
+INSTANTIATE_FS_TEST(ReaddirTest);
+
+}  // namespace
+}  // namespace terracefs::fs
