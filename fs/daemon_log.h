@@ -8,7 +8,7 @@ namespace terracefs::fs {
 
 struct DaemonLogOptions {
   std::string level = "info";
-  std::string file;         // empty: stderr in the foreground, otherwise syslog
+  std::string file;  // empty: stderr in the foreground, otherwise syslog
   bool foreground = false;
 };
 

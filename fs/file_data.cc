@@ -8,21 +8,20 @@ namespace {
 
 using io::Status;
 
-// The last page that stays ends inside: what is stored beyond must not come back when the file grows.
+// The last page that stays ends inside: what is stored beyond must not come back when the file
+// grows.
 Status StageCutOfPage(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t new_size,
                       Transaction* transaction) {
   const size_t kept_bytes = new_size % kPageBytes;
   if (kept_bytes == 0) return Status::Ok();
   const uint64_t page = new_size / kPageBytes;
-  return ForEachPage(db, may_wait, data_id, page, page + 1,
-                     [&](uint64_t, std::string_view bytes) {
-                       if (bytes.size() > kept_bytes) {
-                         transaction->batch().Put(ExtentKey(data_id, page),
-                                                  std::string_view(&kInlineTag, 1),
-                                                  bytes.substr(0, kept_bytes));
-                       }
-                       return false;
-                     });
+  return ForEachPage(db, may_wait, data_id, page, page + 1, [&](uint64_t, std::string_view bytes) {
+    if (bytes.size() > kept_bytes) {
+      transaction->batch().Put(ExtentKey(data_id, page), std::string_view(&kInlineTag, 1),
+                               bytes.substr(0, kept_bytes));
+    }
+    return false;
+  });
 }
 
 Status StagePageRemoval(lsm::Db& db, bool may_wait, const InodeRecord& old, uint64_t first,

@@ -19,7 +19,9 @@ namespace terracefs::fs {
 // The pages of a file: finding them and taking them away.
 
 // How many pages cover `bytes` bytes.
-constexpr uint64_t PagesFor(uint64_t bytes) { return bytes / kPageBytes + (bytes % kPageBytes != 0); }
+constexpr uint64_t PagesFor(uint64_t bytes) {
+  return bytes / kPageBytes + (bytes % kPageBytes != 0);
+}
 
 // Whether every page inside the size is stored, and whether none is: then no look-up is needed.
 inline bool HasNoHoles(const InodeRecord& record) {
@@ -62,7 +64,8 @@ io::Status ForEachPage(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t fi
 // Stages a new size, shorter or longer, and what that does to the pages. Requires that `inode` is a
 // regular file, locked exclusively, without a pending trim. Afterwards the staged record may have
 // trim_pending set: call FinishTrim after Commit, before the lock is released. WouldBlock if
-// `may_wait` is false and something is not in memory, or so much goes that it takes several batches.
+// `may_wait` is false and something is not in memory, or so much goes that it takes several
+// batches.
 io::Status StageSizeChange(lsm::Db& db, InodeAllocator& allocator, bool may_wait, Inode& inode,
                            uint64_t new_size, Transaction* transaction);
 

@@ -8,10 +8,11 @@
 #include <string_view>
 #include <vector>
 
+#include "fs/schema/inode_number.h"
+#include "fs/schema/limits.h"
 #include "io/base/bytes.h"
 #include "io/base/clock.h"
 #include "io/base/result.h"
-#include "fs/schema/inode_number.h"
 #include "lsm/db.h"
 
 namespace terracefs::fs {
@@ -55,14 +56,15 @@ struct AttributeChange {
   std::optional<int64_t> ctime_ns;  // only the write-back cache sets this
   bool atime_now = false;
   bool mtime_now = false;
-  bool kill_suid_sgid = false;  // the kernel wants setuid, setgid and capabilities gone (killpriv_v2)
+  bool kill_suid_sgid =
+      false;  // the kernel wants setuid, setgid and capabilities gone (killpriv_v2)
 };
 
 struct DirectoryEntry {
   std::string_view name;  // good during the call only
   InodeNumber ino;
-  uint32_t type = 0;             // the S_IFMT bits
-  uint64_t next_cookie = 0;      // resume after this entry
+  uint32_t type = 0;         // the S_IFMT bits
+  uint64_t next_cookie = 0;  // resume after this entry
   // Readdirplus; null for "." and "..", and for an inode that cannot be read (its lookup count then
   // stays as it is).
   const Attributes* attributes = nullptr;
@@ -93,29 +95,26 @@ struct FileSystemOptions {
   size_t cached_inode_count_max = 32768;
 };
 
-inline constexpr size_t kNameBytesMax = 255;
-inline constexpr uint64_t kPageBytes = 4096;  // extents are single pages, see fs/FORMAT.md
-inline constexpr uint64_t kFileBytesMax = INT64_MAX;
-inline constexpr size_t kXattrValueBytesMax = 65536;
 inline constexpr uint32_t kLinkCountMax = 65000;
 
 // POSIX semantics on a Db; knows no FUSE. Every operation is one atomic batch. Errors that a
 // system call should report are Status::Posix(errno); others (I/O, corruption, no space, would
 // block) keep their code and become an errno in fs/errno.h. Permission checks by mode bits are the
-// kernel's (default_permissions); what the kernel cannot know (setgid inheritance, clearing of setuid on
-// write, who may set what) is done here. All methods are safe from any thread.
+// kernel's (default_permissions); what the kernel cannot know (setgid inheritance, clearing of
+// setuid on write, who may set what) is done here. All methods are safe from any thread.
 //
 // Lookup counts: Lookup, MakeNode, MakeDirectory, MakeSymlink, Link and each entry of a
 // readdirplus add one to the inode's count, for which the caller owes one Forget. An inode whose
-// last link goes while its count is not zero lives on (recorded as an orphan, collected at the next Mount
-// after a crash) until Forget brings the count to zero.
+// last link goes while its count is not zero lives on (recorded as an orphan, collected at the next
+// Mount after a crash) until Forget brings the count to zero.
 class FileSystem {
  public:
   // Writes the superblock and the root directory (mode 0755, uid and gid of the caller given).
   static io::Status Format(lsm::Db& db, const FormatOptions& options, uint32_t uid, uint32_t gid,
                            const io::Clock& clock);
   // `db` is borrowed. Collects orphans and finishes interrupted truncations (unless read-only).
-  static io::Result<std::unique_ptr<FileSystem>> Mount(lsm::Db& db, const FileSystemOptions& options);
+  static io::Result<std::unique_ptr<FileSystem>> Mount(lsm::Db& db,
+                                                       const FileSystemOptions& options);
   // The engine options that this key space wants (domains, groups, filters).
   static void ConfigureEngine(lsm::Options* options);
   virtual ~FileSystem() = default;
@@ -135,7 +134,8 @@ class FileSystem {
                                              std::string_view name, std::string_view target) = 0;
   virtual io::Result<Attributes> Link(const OpContext& context, InodeNumber ino,
                                       InodeNumber new_parent, std::string_view new_name) = 0;
-  virtual io::Status Unlink(const OpContext& context, InodeNumber parent, std::string_view name) = 0;
+  virtual io::Status Unlink(const OpContext& context, InodeNumber parent,
+                            std::string_view name) = 0;
   virtual io::Status RemoveDirectory(const OpContext& context, InodeNumber parent,
                                      std::string_view name) = 0;
   // `flags`: 0, RENAME_NOREPLACE or RENAME_EXCHANGE.
@@ -152,8 +152,8 @@ class FileSystem {
   // Everything done before, on any inode, is durable on return (recovery is a prefix).
   virtual io::Status Sync() = 0;
 
-  // Calls `visit` for the entries after `cookie` (0: the start) until it returns false. "." and ".."
-  // come first. `with_attributes`: each visited entry (except "." and "..") for which `visit`
+  // Calls `visit` for the entries after `cookie` (0: the start) until it returns false. "." and
+  // ".." come first. `with_attributes`: each visited entry (except "." and "..") for which `visit`
   // returned true has its lookup count raised by one.
   virtual io::Status ReadDirectory(const OpContext& context, InodeNumber ino, uint64_t cookie,
                                    bool with_attributes,
@@ -165,7 +165,8 @@ class FileSystem {
                                            std::string_view name) = 0;
   // Names, each followed by a zero byte.
   virtual io::Result<std::string> ListXattr(const OpContext& context, InodeNumber ino) = 0;
-  virtual io::Status RemoveXattr(const OpContext& context, InodeNumber ino, std::string_view name) = 0;
+  virtual io::Status RemoveXattr(const OpContext& context, InodeNumber ino,
+                                 std::string_view name) = 0;
 
   virtual io::Result<SpaceUsage> StatFs() = 0;
   // Checks what must always hold of the tree (link counts, parents, listings against dirents, block

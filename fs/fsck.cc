@@ -108,8 +108,7 @@ Status TreeCheck::ForEach(Domain domain, const Visit& visit) {
   for (entries->Seek(begin); entries->Valid(); entries->Next()) {
     const std::optional<ParsedKey> key = ParseKey(entries->key());
     if (!key || key->domain != domain) {
-      Report({}, "key of a wrong shape in domain " +
-                     std::to_string(static_cast<unsigned>(domain)));
+      Report({}, "key of a wrong shape in domain " + std::to_string(static_cast<unsigned>(domain)));
       continue;
     }
     visit(*key, entries->value());
@@ -214,24 +213,19 @@ Status TreeCheck::ReadAll() {
   TRY(ForEach(Domain::kInode, [this](const ParsedKey& key, std::string_view value) {
     ReadInode(InodeNumber{key.id}, value);
   }));
-  TRY(ForEach(Domain::kDirent, [this](const ParsedKey& key, std::string_view value) {
-    ReadDirent(key, value);
-  }));
-  TRY(ForEach(Domain::kListing, [this](const ParsedKey& key, std::string_view value) {
-    ReadListing(key, value);
-  }));
-  TRY(ForEach(Domain::kXattr, [this](const ParsedKey& key, std::string_view value) {
-    ReadXattr(key, value);
-  }));
+  TRY(ForEach(Domain::kDirent,
+              [this](const ParsedKey& key, std::string_view value) { ReadDirent(key, value); }));
+  TRY(ForEach(Domain::kListing,
+              [this](const ParsedKey& key, std::string_view value) { ReadListing(key, value); }));
+  TRY(ForEach(Domain::kXattr,
+              [this](const ParsedKey& key, std::string_view value) { ReadXattr(key, value); }));
   TRY(ForEach(Domain::kOrphan, [this](const ParsedKey& key, std::string_view value) {
     ReadOrphan(InodeNumber{key.id}, value);
   }));
-  TRY(ForEach(Domain::kTrim, [this](const ParsedKey& key, std::string_view value) {
-    ReadTrim(key.id, value);
-  }));
-  return ForEach(Domain::kExtent, [this](const ParsedKey& key, std::string_view value) {
-    ReadPage(key, value);
-  });
+  TRY(ForEach(Domain::kTrim,
+              [this](const ParsedKey& key, std::string_view value) { ReadTrim(key.id, value); }));
+  return ForEach(Domain::kExtent,
+                 [this](const ParsedKey& key, std::string_view value) { ReadPage(key, value); });
 }
 
 void TreeCheck::CheckDirectory(InodeNumber ino, const Seen& seen) {

@@ -12,11 +12,13 @@ namespace terracefs::fs {
 // snapshot, beside running operations: what they changed meanwhile is not reported. Keeps some 150
 // bytes per inode in memory. An error means that it could not be checked.
 //   1. Every record decodes, and belongs to an inode of the right type.
-//   2. Names and listing of a directory say the same; their number is in its record, and all cookies
+//   2. Names and listing of a directory say the same; their number is in its record, and all
+//   cookies
 //      are below its next one.
 //   3. A directory has one name, in its parent, and is below the root; its link count is 2 + its
 //      subdirectories. Link counts of the others are their names. What has no name is an orphan.
-//   4. Pages lie inside the size, their number is in the record, and none has bytes beyond the size.
+//   4. Pages lie inside the size, their number is in the record, and none has bytes beyond the
+//   size.
 //   5. The length of the xattr names, and whether there is a capability, are in the record.
 //   6. The engine's sums are the sums of the records. All numbers are below the allocator's bound.
 // Names, xattrs and pages of an inode that does not exist are not a breach: they are what a dropped

@@ -11,9 +11,10 @@
 namespace terracefs::fs {
 
 // Numbers for inodes and data ids; each is given out once in the life of the store. A stored bound
-// runs ahead of them: it is raised, in a batch of its own, before the first number beyond it is given
-// out. Recovery is a prefix of history, so no number that survives a crash lies beyond the bound
-// that survives with it. The rest of a block is skipped at the next mount. Safe from any thread.
+// runs ahead of them: it is raised, in a batch of its own, before the first number beyond it is
+// given out. Recovery is a prefix of history, so no number that survives a crash lies beyond the
+// bound that survives with it. The rest of a block is skipped at the next mount. Safe from any
+// thread.
 class InodeAllocator {
  public:
   static constexpr uint64_t kBlockCount = 1024;

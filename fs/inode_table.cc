@@ -124,7 +124,9 @@ Result<InodeRef> InodeTable::Get(InodeNumber ino, bool may_wait) {
   return ref;
 }
 
-void InodeTable::Insert(InodeNumber ino, InodeRecord&& record) { Pin(ino)->Load(std::move(record)); }
+void InodeTable::Insert(InodeNumber ino, InodeRecord&& record) {
+  Pin(ino)->Load(std::move(record));
+}
 
 Result<InodeRecord> InodeTable::ReadRecord(InodeNumber ino, bool may_wait) {
   InodeRecord copy;

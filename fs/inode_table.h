@@ -19,9 +19,10 @@ namespace terracefs::fs {
 // An inode in memory: its lock and its record, which always equals the stored one (write-through).
 // Invariants:
 //   1. There is at most one object per inode number while anyone holds an InodeRef to it.
-//   2. The record changes only by Publish and MarkGone, called with `lock` held exclusively after the
-//      batch that stores the change was written; so a holder of `lock` in any mode may use record(),
-//      and anyone else a copy through Peek.
+//   2. The record changes only by Publish and MarkGone, called with `lock` held exclusively after
+//   the
+//      batch that stores the change was written; so a holder of `lock` in any mode may use
+//      record(), and anyone else a copy through Peek.
 //   3. Once gone (removed from the store), an object never comes back to life.
 class Inode {
  public:

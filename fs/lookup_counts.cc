@@ -6,7 +6,8 @@
 namespace terracefs::fs {
 
 size_t LookupCounts::Shard::Home(uint64_t ino) const {
-  // The low bits chose the shard; the multiplication brings the high ones down to where the mask looks.
+  // The low bits chose the shard; the multiplication brings the high ones down to where the mask
+  // looks.
   return static_cast<size_t>(((ino / kShardCount) * 0x9e3779b97f4a7c15) >> 32) &
          (slots_.size() - 1);
 }

@@ -24,7 +24,8 @@ class LookupCounts {
   void Raise(InodeNumber ino);
   Outcome Lower(InodeNumber ino, uint64_t count);
   bool Held(InodeNumber ino) const;
-  // The inode lost its last link. False if its count is zero, so that nobody will be told to collect it.
+  // The inode lost its last link. False if its count is zero, so that nobody will be told to
+  // collect it.
   bool MarkOrphan(InodeNumber ino);
   // The sum of all counts.
   uint64_t Total() const;
@@ -37,7 +38,7 @@ class LookupCounts {
   static constexpr uint64_t kOrphanBit = uint64_t{1} << 63;
 
   struct Slot {
-    uint64_t ino = 0;  // 0: free
+    uint64_t ino = 0;    // 0: free
     uint64_t count = 0;  // and kOrphanBit
   };
 

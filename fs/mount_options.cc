@@ -6,7 +6,7 @@
 #include <functional>
 #include <map>
 
-#include "fs/cli/units.h"
+#include "fs/units.h"
 
 namespace terracefs::fs {
 namespace {

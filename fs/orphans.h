@@ -14,8 +14,8 @@
 namespace terracefs::fs {
 
 // Adds to `transaction` what removes `inode` for good: its record, xattrs, pages or entries, and
-// with `recorded` its orphan record. O(1) bytes. Requires `inode` locked exclusively, without links,
-// and known to nobody.
+// with `recorded` its orphan record. O(1) bytes. Requires `inode` locked exclusively, without
+// links, and known to nobody.
 void StageRemoval(Inode& inode, bool recorded, Transaction* transaction);
 
 // Inodes without links that the kernel still knew: collected when it forgets them, or at the next

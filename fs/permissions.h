@@ -12,7 +12,8 @@ namespace terracefs::fs {
 // Pure rules about modes and names: what the kernel cannot know (file_system.h).
 
 // `mode` without the bits that a write, a change of size or of owner takes away: setuid always,
-// setgid if the group may execute (otherwise it is a mark for mandatory locking). Directories keep both.
+// setgid if the group may execute (otherwise it is a mark for mandatory locking). Directories keep
+// both.
 uint32_t WithoutPrivileges(uint32_t mode);
 
 // Mode, uid and gid of something made in `directory`, whose setgid bit hands down the group and, to

@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <array>
+
 #include <cerrno>
 #include <filesystem>
-#include <random>
 #include <system_error>
 #include <vector>
 
@@ -52,8 +53,8 @@ io::Result<Survey> LookAround(const std::string& path, io::Storage& storage) {
     const std::string name = it->path().filename();
     if (name == "lost+found") continue;
     std::error_code type_error;
-    if (IsStoreFileName(name) && it->symlink_status(type_error).type() ==
-                                     std::filesystem::file_type::regular) {
+    if (IsStoreFileName(name) &&
+        it->symlink_status(type_error).type() == std::filesystem::file_type::regular) {
       survey.names.push_back(name);
     } else {
       foreign = true;
@@ -70,7 +71,8 @@ io::Result<Survey> LookAround(const std::string& path, io::Storage& storage) {
 
 io::Status CheckReplaceable(const Survey& survey, bool force, const std::string& path) {
   switch (survey.contents) {
-    case Contents::kNothing: return io::Status::Ok();
+    case Contents::kNothing:
+      return io::Status::Ok();
     case Contents::kForeign:
       return io::Status::Busy("directory is not empty and holds more than a terracefs store", path);
     case Contents::kStore:
@@ -100,10 +102,11 @@ io::Status RemoveStoreFiles(io::Storage& storage, const std::vector<std::string>
 }
 
 Identity NewIdentity(const std::string& label) {
-  std::random_device entropy;
-  const auto next = [&entropy] { return uint64_t{entropy()} << 32 | entropy(); };
+  // Uniqueness, not replay, is what a uuid is for.
+  std::array<uint64_t, 2> bits{};
+  CHECK(getentropy(bits.data(), sizeof bits) == 0);
   Identity identity;
-  identity.uuid = FormatUuid(next(), next());
+  identity.uuid = FormatUuid(bits[0], bits[1]);
   identity.label = label;
   identity.created_ns = io::SystemClock().WallNs();
   return identity;
@@ -118,8 +121,7 @@ io::Status FillStore(io::Storage& storage, const CreateStoreOptions& options) {
   const FormatOptions format{options.size_bytes, options.label};
   TRY(FileSystem::Format(*db, format, options.uid, options.gid, io::SystemClock()));
   TRY(db->Close());
-  TRY(io::ReplaceFile(storage, lsm::kOptionsFileName,
-                      EncodeStoreOptions({options.size_bytes})));
+  TRY(io::ReplaceFile(storage, lsm::kOptionsFileName, EncodeStoreOptions({options.size_bytes})));
   return io::ReplaceFile(storage, lsm::kIdentityFileName,
                          EncodeIdentity(NewIdentity(options.label)));
 }

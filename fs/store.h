@@ -17,8 +17,9 @@ inline constexpr uint64_t kStoreBytesMin = 16 * io::kMiB;
 struct CreateStoreOptions {
   uint64_t size_bytes = 0;  // capacity; 0 = the disk's
   std::string label;
-  bool force = false;  // replace the store (or the remains of an interrupted creation) that is there
-  uint32_t uid = 0;    // who owns the root directory
+  bool force =
+      false;         // replace the store (or the remains of an interrupted creation) that is there
+  uint32_t uid = 0;  // who owns the root directory
   uint32_t gid = 0;
   io::IoBackend io = io::IoBackend::kUring;
 };
@@ -37,12 +38,13 @@ struct OpenStoreOptions {
 class Store {
  public:
   // Makes the directory `path`, or uses it if it is empty, and an empty filesystem in it. All or
-  // nothing: after an error the directory is as it was, but for a store that `force` gave up. Busy if
-  // the directory is not empty or its store is in use.
+  // nothing: after an error the directory is as it was, but for a store that `force` gave up. Busy
+  // if the directory is not empty or its store is in use.
   static io::Status Create(const std::string& path, const CreateStoreOptions& options);
 
-  // Changes nothing in `path` unless it is a store that this process then holds the lock of. NotFound: not a
-  // store; Corruption: damaged; NotSupported: of a newer version; Busy: in use, and by whom.
+  // Changes nothing in `path` unless it is a store that this process then holds the lock of.
+  // NotFound: not a store; Corruption: damaged; NotSupported: of a newer version; Busy: in use, and
+  // by whom.
   static io::Result<std::unique_ptr<Store>> Open(const std::string& path,
                                                  const OpenStoreOptions& options);
   // Close, errors only logged.

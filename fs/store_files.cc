@@ -44,9 +44,8 @@ io::Status CheckFirstLine(std::string_view line, std::string_view magic, std::st
     return io::Status::Corruption("file does not begin as it must", name);
   }
   if (version > kStoreFormatVersion) {
-    return io::Status::NotSupported(
-        fmt::format("store has format version {}, this program knows up to {}", version,
-                    kStoreFormatVersion));
+    return io::Status::NotSupported(fmt::format(
+        "store has format version {}, this program knows up to {}", version, kStoreFormatVersion));
   }
   return io::Status::Ok();
 }
@@ -79,7 +78,8 @@ io::Result<Fields> Unseal(std::string_view text, std::string_view magic, std::st
     const size_t end = covered.find('\n', begin);
     const std::string_view line = covered.substr(begin, end - begin);
     const size_t blank = line.find(' ');
-    if (blank == std::string_view::npos) return io::Status::Corruption("line without a value", name);
+    if (blank == std::string_view::npos)
+      return io::Status::Corruption("line without a value", name);
     fields[line.substr(0, blank)] = line.substr(blank + 1);
     begin = end + 1;
   }
@@ -133,7 +133,8 @@ io::Result<StoreOptions> DecodeStoreOptions(std::string_view text) {
 
 io::Status CheckLabel(std::string_view label) {
   if (label.size() > kLabelBytesMax) {
-    return io::Status::InvalidArgument(fmt::format("label is longer than {} bytes", kLabelBytesMax));
+    return io::Status::InvalidArgument(
+        fmt::format("label is longer than {} bytes", kLabelBytesMax));
   }
   for (const char c : label) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
@@ -153,8 +154,8 @@ std::string FormatUuid(uint64_t high, uint64_t low) {
 
 std::string EncodeLockHolder(const LockHolder& holder) {
   const std::string_view state = kStateNames[static_cast<size_t>(holder.state)];
-  std::string text = fmt::format("pid {}\nstate {}\nmountpoint {}\n", holder.pid, state,
-                                 holder.mountpoint);
+  std::string text =
+      fmt::format("pid {}\nstate {}\nmountpoint {}\n", holder.pid, state, holder.mountpoint);
   text.resize(kLockHolderBytes, '\n');
   return text;
 }

@@ -40,8 +40,8 @@ std::string FormatUuid(uint64_t high, uint64_t low);
 
 enum class HolderState : uint8_t { kUnknown, kStarting, kMounted, kUnmounting, kFormatting };
 
-// Who holds the store's lock and how far it has got: advice for whoever finds the lock taken. The lock
-// itself is the kernel's, so stale or torn contents do no harm.
+// Who holds the store's lock and how far it has got: advice for whoever finds the lock taken. The
+// lock itself is the kernel's, so stale or torn contents do no harm.
 struct LockHolder {
   int pid = 0;
   HolderState state = HolderState::kUnknown;

@@ -34,8 +34,8 @@ bool IsFinishing(const LockHolder& holder) {
 io::Status BusyStatus(const LockHolder& holder, bool waited) {
   const std::string who = holder.pid != 0 ? fmt::format("process {}", holder.pid) : "a process";
   if (waited) {
-    return io::Status::Busy(fmt::format(
-        "store is in use: {} has not finished its unmount from {}", who, holder.mountpoint));
+    return io::Status::Busy(fmt::format("store is in use: {} has not finished its unmount from {}",
+                                        who, holder.mountpoint));
   }
   switch (holder.state) {
     case HolderState::kMounted:
@@ -47,7 +47,8 @@ io::Status BusyStatus(const LockHolder& holder, bool waited) {
     case HolderState::kFormatting:
       return io::Status::Busy(fmt::format("store is being formatted by {}", who));
     case HolderState::kUnmounting:
-    case HolderState::kUnknown: break;
+    case HolderState::kUnknown:
+      break;
   }
   return io::Status::Busy(fmt::format("store is in use by {}", who));
 }

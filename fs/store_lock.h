@@ -9,13 +9,14 @@
 
 namespace terracefs::fs {
 
-// Takes the store's lock. If it is held by a daemon whose mount is gone already, waits up to `patience`
-// for that daemon to end; any other holder is Busy at once, with a message that names it.
+// Takes the store's lock. If it is held by a daemon whose mount is gone already, waits up to
+// `patience` for that daemon to end; any other holder is Busy at once, with a message that names
+// it.
 io::Result<std::unique_ptr<io::StorageLock>> TakeStoreLock(io::Storage& storage,
                                                            std::chrono::milliseconds patience);
 
-// Waits until the process `pid` has ended, at most for `patience`; false if it has not. A process that
-// cannot be seen from here counts as ended.
+// Waits until the process `pid` has ended, at most for `patience`; false if it has not. A process
+// that cannot be seen from here counts as ended.
 bool WaitForExit(int pid, std::chrono::milliseconds patience);
 
 }  // namespace terracefs::fs

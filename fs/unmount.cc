@@ -69,9 +69,12 @@ io::Status Unmount(const std::string& mountpoint, bool lazily) {
   const int flags = UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0);
   if (umount2(mountpoint.c_str(), flags) == 0) return io::Status::Ok();
   switch (errno) {
-    case EPERM: return RunFusermount(mountpoint, lazily);
-    case EBUSY: return io::Status::Busy("it is in use");
-    default: return io::Status::IoError("unmount", mountpoint, errno);
+    case EPERM:
+      return RunFusermount(mountpoint, lazily);
+    case EBUSY:
+      return io::Status::Busy("it is in use");
+    default:
+      return io::Status::IoError("unmount", mountpoint, errno);
   }
 }
 

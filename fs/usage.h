@@ -19,7 +19,8 @@ class Usage {
   // `size_bytes`: the capacity for file pages; 0: whatever the disk has, `disk_free_bytes` says how
   // much (null: unknown, taken as 0).
   Usage(lsm::Db& db, uint64_t size_bytes, std::function<uint64_t()> disk_free_bytes)
-      : db_(db), page_count_max_(size_bytes / kPageBytes),
+      : db_(db),
+        page_count_max_(size_bytes / kPageBytes),
         disk_free_bytes_(std::move(disk_free_bytes)) {}
 
   // Room for pages that a batch is about to add; given back when it goes, which must be after the

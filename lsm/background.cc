@@ -147,6 +147,8 @@ io::Status DbImpl::Install(VersionEdit edit, const MemTable* flushed) {
   }
   const io::Status status =
       versions_.LogAndApply(std::move(edit), [&](const std::shared_ptr<const Version>& version) {
+        // Here, where installs are in order: an older version's count must not stay.
+        UpdatePressure(*version);
         auto view = std::make_shared<View>();
         view->version = version;
         io::MutexLock lock(view_mutex_);
@@ -161,7 +163,6 @@ io::Status DbImpl::Install(VersionEdit edit, const MemTable* flushed) {
     if (versions_.error().ok()) RemoveTables(environment_, added);
     return status;
   }
-  UpdatePressure(*versions_.current());
   PurgeObsolete();
   return io::Status::Ok();
 }

@@ -20,8 +20,10 @@ readonly suite=unstable
 readonly version_min=3.18
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 # Part of the stamp, so that a change of how libfuse is built rebuilds it.
-readonly recipe=2
+readonly recipe=3
 
+fixes=$(cd "$(dirname "$0")" && pwd)/libfuse_uring_replies.patch
+readonly fixes
 mkdir -p "$1"
 outdir=$(cd "$1" && pwd)
 readonly outdir log="$outdir/build.log" stamp="$outdir/stamp" prefix="$outdir/prefix"
@@ -100,6 +102,11 @@ dpkg --compare-versions "$version" ge "$version_min" ||
 # may be in no keyring of Debian 12, adds nothing.
 dpkg-source --no-check --extract "$description" "$outdir/source/tree" >>"$log" 2>&1 ||
   fail "the source of $package $version does not unpack"
+
+# A version that the repair does not fit may have repaired itself, or not: that is for a person to
+# see, and until then /dev/fuse serves.
+patch --directory="$outdir/source/tree" --strip=1 --forward --input="$fixes" >>"$log" 2>&1 ||
+  fail "$(basename "$fixes") does not fit $package $version"
 
 # bindir is where libfuse looks for Debian's fusermount3; nothing is installed there (utils=false).
 meson setup "$outdir/build" "$outdir/source/tree" \

@@ -24,23 +24,28 @@ int Fail(int exit_code, std::string_view what, std::string_view why) {
 int ExitCodeOf(const io::Status& status) {
   using io::StatusCode;
   switch (status.code()) {
-    case StatusCode::kOk: return kExitDone;
-    case StatusCode::kInvalidArgument: return kExitUsage;
+    case StatusCode::kOk:
+      return kExitDone;
+    case StatusCode::kInvalidArgument:
+      return kExitUsage;
     case StatusCode::kBusy:
     case StatusCode::kNoSpace:
     case StatusCode::kNotFound:
     case StatusCode::kNotSupported:
-    case StatusCode::kPosix: return kExitRefused;
-    case StatusCode::kCancelled: return kExitCancelled;
+    case StatusCode::kPosix:
+      return kExitRefused;
+    case StatusCode::kCancelled:
+      return kExitCancelled;
     case StatusCode::kIoError: {
       const int error = status.os_errno();
-      const bool refused = error == EACCES || error == EPERM || error == EROFS ||
-                           error == ENOENT || error == ENOTDIR || error == EEXIST;
+      const bool refused = error == EACCES || error == EPERM || error == EROFS || error == ENOENT ||
+                           error == ENOTDIR || error == EEXIST;
       return refused ? kExitRefused : kExitOperational;
     }
     case StatusCode::kCorruption:
     case StatusCode::kShuttingDown:
-    case StatusCode::kWouldBlock: break;
+    case StatusCode::kWouldBlock:
+      break;
   }
   return kExitOperational;
 }

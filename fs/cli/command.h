@@ -15,8 +15,8 @@ namespace terracefs::fs {
 // What every command exits with.
 inline constexpr int kExitDone = 0;
 inline constexpr int kExitUsage = 1;
-inline constexpr int kExitRefused = 2;       // by the system
-inline constexpr int kExitOperational = 8;   // it failed on the way
+inline constexpr int kExitRefused = 2;      // by the system
+inline constexpr int kExitOperational = 8;  // it failed on the way
 inline constexpr int kExitMountFailed = 32;
 inline constexpr int kExitCancelled = 130;
 

@@ -6,12 +6,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <cstdio>
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "fs/cli/command.h"
-#include "fs/cli/units.h"
+#include "fs/units.h"
 
 namespace terracefs::fs {
 namespace {
@@ -54,11 +54,16 @@ bool HeldSignals::Await() const {
 
 std::string JobStateName(uint32_t state) {
   switch (state) {
-    case TERRACEFS_JOB_RUNNING: return "running";
-    case TERRACEFS_JOB_DONE: return "done";
-    case TERRACEFS_JOB_FAILED: return "failed";
-    case TERRACEFS_JOB_CANCELLED: return "cancelled";
-    default: return "unknown";
+    case TERRACEFS_JOB_RUNNING:
+      return "running";
+    case TERRACEFS_JOB_DONE:
+      return "done";
+    case TERRACEFS_JOB_FAILED:
+      return "failed";
+    case TERRACEFS_JOB_CANCELLED:
+      return "cancelled";
+    default:
+      return "unknown";
   }
 }
 
@@ -136,7 +141,8 @@ int ReportJobEnd(std::string_view what, const JobEnd& end, bool json) {
     case TERRACEFS_JOB_CANCELLED:
       if (!json) fmt::print("cancelled: {}\n", JobSummary(end.job));
       return kExitCancelled;
-    default: return Fail(kExitOperational, what, FieldText(end.job.message));
+    default:
+      return Fail(kExitOperational, what, FieldText(end.job.message));
   }
 }
 

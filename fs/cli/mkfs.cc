@@ -4,8 +4,8 @@
 #include <memory>
 
 #include "fs/cli/command.h"
-#include "fs/cli/units.h"
 #include "fs/store.h"
+#include "fs/units.h"
 #include "io/base/log.h"
 
 namespace terracefs::fs {

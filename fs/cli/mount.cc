@@ -12,7 +12,7 @@
 #include "fs/cli/mount_point.h"
 #include "fs/daemon.h"
 #include "fs/daemon_log.h"
-#include "fs/daemon_start.h"
+#include "fs/cli/daemon_start.h"
 #include "fs/fuse/session.h"
 #include "io/base/log.h"
 

@@ -13,7 +13,8 @@ namespace terracefs::fs {
 // The ioctl interface of one mount, from a user's side. Not thread-safe.
 class MountClient {
  public:
-  // `path`: the mount point or any directory below it. NotSupported if it is not on a terracefs mount.
+  // `path`: the mount point or any directory below it. NotSupported if it is not on a terracefs
+  // mount.
   static io::Result<MountClient> Open(const std::string& path);
 
   io::Result<terracefs_stats> Stats() const;

@@ -28,7 +28,8 @@ std::string RealPath(const std::string& path) {
 io::Status DetachDeadMount(const std::string& path) {
   const std::optional<MountEntry> mount = FindMount(path);
   if (!mount || mount->type != kMountType) {
-    return io::Status::Busy("it is a mount whose daemon has died (fusermount3 -u detaches it)", path);
+    return io::Status::Busy("it is a mount whose daemon has died (fusermount3 -u detaches it)",
+                            path);
   }
   const io::Status detached = Unmount(path, /*lazily=*/true);
   if (detached.ok()) return detached;

@@ -9,7 +9,7 @@
 
 #include "fs/cli/command.h"
 #include "fs/cli/mount_client.h"
-#include "fs/cli/units.h"
+#include "fs/units.h"
 #include "lsm/options.h"
 
 namespace terracefs::fs {
@@ -29,10 +29,8 @@ Json Requests(const terracefs_stats& stats) {
   Json requests = Json::object();
   for (const terracefs_op_stats& op : stats.op) {
     if (op.count == 0) continue;
-    requests[FieldText(op.name)] = {{"count", op.count},
-                                    {"p50_us", op.p50_us},
-                                    {"p99_us", op.p99_us},
-                                    {"max_us", op.max_us}};
+    requests[FieldText(op.name)] = {
+        {"count", op.count}, {"p50_us", op.p50_us}, {"p99_us", op.p99_us}, {"max_us", op.max_us}};
   }
   return requests;
 }
@@ -66,37 +64,36 @@ Json Compaction(const terracefs_stats& stats) {
 }
 
 Json ToJson(const terracefs_stats& stats) {
-  return {{"version", FieldText(stats.program_version)},
-          {"uptime_s", stats.uptime_s},
-          {"fuse", {{"transport", FieldText(stats.transport)}, {"requests", Requests(stats)}}},
-          {"io",
-           {{"backend", FieldText(stats.io_backend)},
-            {"submitted", stats.io_submitted},
-            {"completed", stats.io_completed},
-            {"bytes_read", stats.io_bytes_read},
-            {"bytes_written", stats.io_bytes_written},
-            {"fsyncs", stats.io_fsyncs}}},
-          {"write_path",
-           {{"wal_bytes", stats.wal_bytes},
-            {"blob_bytes", stats.blob_bytes},
-            {"flush_bytes", stats.flush_bytes},
-            {"stall_ms", stats.stall_ms}}},
-          {"levels", Levels(stats)},
-          {"compaction", Compaction(stats)},
-          {"limiter",
-           {{"rate", stats.limiter_rate},
-            {"mode", FieldText(stats.limiter_mode)},
-            {"bytes", stats.limiter_bytes},
-            {"waited_ms", stats.limiter_waited_ms}}},
-          {"cache",
-           {{"hits", stats.cache_hits},
-            {"misses", stats.cache_misses},
-            {"bytes", stats.cache_bytes}}},
-          {"memtable_bytes", stats.memtable_bytes},
-          {"live_table_bytes", stats.live_table_bytes},
-          {"log_file_bytes", stats.log_file_bytes},
-          {"user_bytes_written", stats.user_bytes_written},
-          {"write_amplification", Milli(stats.write_amplification_milli)}};
+  return {
+      {"version", FieldText(stats.program_version)},
+      {"uptime_s", stats.uptime_s},
+      {"fuse", {{"transport", FieldText(stats.transport)}, {"requests", Requests(stats)}}},
+      {"io",
+       {{"backend", FieldText(stats.io_backend)},
+        {"submitted", stats.io_submitted},
+        {"completed", stats.io_completed},
+        {"bytes_read", stats.io_bytes_read},
+        {"bytes_written", stats.io_bytes_written},
+        {"fsyncs", stats.io_fsyncs}}},
+      {"write_path",
+       {{"wal_bytes", stats.wal_bytes},
+        {"blob_bytes", stats.blob_bytes},
+        {"flush_bytes", stats.flush_bytes},
+        {"stall_ms", stats.stall_ms}}},
+      {"levels", Levels(stats)},
+      {"compaction", Compaction(stats)},
+      {"limiter",
+       {{"rate", stats.limiter_rate},
+        {"mode", FieldText(stats.limiter_mode)},
+        {"bytes", stats.limiter_bytes},
+        {"waited_ms", stats.limiter_waited_ms}}},
+      {"cache",
+       {{"hits", stats.cache_hits}, {"misses", stats.cache_misses}, {"bytes", stats.cache_bytes}}},
+      {"memtable_bytes", stats.memtable_bytes},
+      {"live_table_bytes", stats.live_table_bytes},
+      {"log_file_bytes", stats.log_file_bytes},
+      {"user_bytes_written", stats.user_bytes_written},
+      {"write_amplification", Milli(stats.write_amplification_milli)}};
 }
 
 void PrintRequests(const terracefs_stats& stats) {

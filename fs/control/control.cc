@@ -133,11 +133,16 @@ io::Result<std::string> Control::Run(const ControlRequest& request,
 io::Result<std::string> Control::Handle(const ControlRequest& request) {
   if (!IsOurs(request.command)) return io::Status::Posix(ENOTTY);
   switch (_IOC_NR(request.command)) {
-    case _IOC_NR(TERRACEFS_IOC_COMPACT): return Run(request, &Control::Compact);
-    case _IOC_NR(TERRACEFS_IOC_JOB): return Run(request, &Control::Job);
-    case _IOC_NR(TERRACEFS_IOC_STATS): return Run(request, &Control::Stats);
-    case _IOC_NR(TERRACEFS_IOC_SYNC): return Run(request, &Control::Sync);
-    default: return io::Status::Posix(ENOTTY);
+    case _IOC_NR(TERRACEFS_IOC_COMPACT):
+      return Run(request, &Control::Compact);
+    case _IOC_NR(TERRACEFS_IOC_JOB):
+      return Run(request, &Control::Job);
+    case _IOC_NR(TERRACEFS_IOC_STATS):
+      return Run(request, &Control::Stats);
+    case _IOC_NR(TERRACEFS_IOC_SYNC):
+      return Run(request, &Control::Sync);
+    default:
+      return io::Status::Posix(ENOTTY);
   }
 }
 
@@ -156,12 +161,14 @@ io::Status Control::Job(const ControlRequest& request, terracefs_job* data) {
   if (!AllZero(data->reserved)) return io::Status::Posix(EINVAL);
   const uint64_t id = data->job;
   switch (data->action) {
-    case TERRACEFS_JOB_STATUS: break;
+    case TERRACEFS_JOB_STATUS:
+      break;
     case TERRACEFS_JOB_CANCEL:
       if (!MayChange(request.uid)) return io::Status::Posix(EPERM);
       if (id == 0 || !jobs_.Cancel(id)) return io::Status::Posix(ENOENT);
       break;
-    default: return io::Status::Posix(EINVAL);
+    default:
+      return io::Status::Posix(EINVAL);
   }
   const std::optional<JobReport> report = jobs_.Find(id);
   if (!report) return io::Status::Posix(ENOENT);

@@ -17,10 +17,10 @@ namespace terracefs::fs {
 // One ioctl request as the kernel hands it on. Nothing in it can be trusted.
 struct ControlRequest {
   uint32_t command = 0;
-  io::Bytes input;            // good during the call only
+  io::Bytes input;  // good during the call only
   size_t output_bytes_max = 0;
   uint32_t uid = 0;
-  const char* transport = ""; // over which it came: "dev" or "uring"
+  const char* transport = "";  // over which it came: "dev" or "uring"
 };
 
 // What the control plane reports on and acts upon; all borrowed.

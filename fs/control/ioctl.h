@@ -1,8 +1,8 @@
 /* TerraceFS control interface: ioctl commands on any open file or directory of a mount.
  *
  * A C header without dependencies. All structs have a fixed size below 16 KiB; all integers are
- * little-endian as on the machine; reserved members must be zero. A wrong size or version gets EINVAL
- * or ENOTTY, a missing right EPERM. Commands that change anything need the mount's owner or
+ * little-endian as on the machine; reserved members must be zero. A wrong size or version gets
+ * EINVAL or ENOTTY, a missing right EPERM. Commands that change anything need the mount's owner or
  * CAP_SYS_ADMIN (uid 0).
  */
 #ifndef TERRACEFS_IOCTL_H
@@ -115,8 +115,8 @@ struct terracefs_stats {
 };
 
 struct terracefs_sync {
-  __u32 version; /* in */
-  __u32 flags;   /* in: 0 */
+  __u32 version;          /* in */
+  __u32 flags;            /* in: 0 */
   __u64 durable_sequence; /* out */
   __u64 reserved[6];
 };

@@ -53,9 +53,8 @@ std::vector<std::unique_ptr<Jobs::Job>> Jobs::TakeOldJobsLocked() {
 void Jobs::Run(Job& job, const lsm::CompactionRequest& request) noexcept {
   io::SetThreadName("fs-job");
   const uint64_t live_before = db_.Stats().live_table_bytes;
-  const io::Status status = db_.Compact(request, job.cancel, [&](const auto& progress) {
-    TakeProgress(job, progress);
-  });
+  const io::Status status =
+      db_.Compact(request, job.cancel, [&](const auto& progress) { TakeProgress(job, progress); });
   const uint64_t live_after = db_.Stats().live_table_bytes;
 
   io::MutexLock lock(mutex_);

@@ -69,7 +69,7 @@ class Jobs {
   struct Job {
     std::atomic<bool> cancel{false};
     std::thread thread;
-    bool joinable = false;   // its thread has nothing left to do
+    bool joinable = false;  // its thread has nothing left to do
     uint64_t started_ns = 0;
     uint64_t pass_started_ns = 0;
     uint64_t pass_start_read = 0;  // of the whole job when the pass began

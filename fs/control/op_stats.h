@@ -51,9 +51,9 @@ struct OpSummary {
   uint64_t max_ns = 0;
 };
 
-// Counts requests and how long each took from its arrival to its answer. Recording is one or two relaxed
-// additions on memory that few threads share. Safe from any thread; a summary taken while others
-// record is a little behind, nothing worse.
+// Counts requests and how long each took from its arrival to its answer. Recording is one or two
+// relaxed additions on memory that few threads share. Safe from any thread; a summary taken while
+// others record is a little behind, nothing worse.
 class OpStats {
  public:
   // A logarithmic histogram: kSubBuckets per power of two, exact below that.

@@ -21,9 +21,9 @@ struct Call {
 };
 
 // A request's thread as libfuse knows it. While one exists, the thread cannot be cancelled: libfuse
-// ends ring threads by pthread_cancel, and no C++ frame of ours survives that. A ring thread that has
-// ever had one waits, when it ends, until all deferred requests have been answered, because libfuse
-// frees the rings' memory, which the answers need, as soon as the ring threads are gone.
+// ends ring threads by pthread_cancel, and no C++ frame of ours survives that. A ring thread that
+// has ever had one waits, when it ends, until all deferred requests have been answered, because
+// libfuse frees the rings' memory, which the answers need, as soon as the ring threads are gone.
 class TransportScope {
  public:
   TransportScope(Service& service, bool over_uring);
@@ -38,13 +38,14 @@ class TransportScope {
 
 // The caller, as the filesystem wants to know it.
 OpContext ContextOf(fuse_req_t request);
-// Memory for an answer of up to `bytes`, good until the request is answered or, on this thread, until
-// the next call: the ring's own, which saves a copy, or one that belongs to the thread.
+// Memory for an answer of up to `bytes`, good until the request is answered or, on this thread,
+// until the next call: the ring's own, which saves a copy, or one that belongs to the thread.
 io::MutableBytes AnswerMemory(fuse_req_t request, size_t bytes);
 
 namespace dispatch_internal {
 
-// What a deferred request keeps of its arguments, which libfuse takes back when the callback returns.
+// What a deferred request keeps of its arguments, which libfuse takes back when the callback
+// returns.
 inline std::string Keep(std::string_view text) { return std::string(text); }
 inline std::vector<std::byte> Keep(io::Bytes bytes) { return {bytes.begin(), bytes.end()}; }
 template <typename T>
@@ -78,17 +79,17 @@ inline Call MakeCall(fuse_req_t request, Op op) {
           Reply(request, op, targets.op_stats, targets.clock)};
 }
 
-// Answers a request in place if that needs no waiting, otherwise from a thread of the pool. `attempt`
-// is called as attempt(call, arguments...) and returns true once it has answered; false means that
-// it would have had to wait, and that nothing has happened. It must not refer to anything but its parameters.
+// Answers a request in place if that needs no waiting, otherwise from a thread of the pool.
+// `attempt` is called as attempt(call, arguments...) and returns true once it has answered; false
+// means that it would have had to wait, and that nothing has happened. It must not refer to
+// anything but its parameters.
 template <typename Attempt, typename... Arguments>
 void Serve(fuse_req_t request, Op op, Attempt attempt, Arguments... arguments) noexcept {
   Call call = MakeCall(request, op);
   call.context.may_wait = false;
   const TransportScope scope(call.service, call.reply.over_uring());
   if (attempt(call, arguments...)) return;
-  dispatch_internal::DeferAttempt(std::move(call), attempt,
-                                  dispatch_internal::Keep(arguments)...);
+  dispatch_internal::DeferAttempt(std::move(call), attempt, dispatch_internal::Keep(arguments)...);
 }
 
 // Answers a request from a thread of the pool in any case.
@@ -96,8 +97,7 @@ template <typename Attempt, typename... Arguments>
 void ServeLater(fuse_req_t request, Op op, Attempt attempt, Arguments... arguments) noexcept {
   Call call = MakeCall(request, op);
   const TransportScope scope(call.service, call.reply.over_uring());
-  dispatch_internal::DeferAttempt(std::move(call), attempt,
-                                  dispatch_internal::Keep(arguments)...);
+  dispatch_internal::DeferAttempt(std::move(call), attempt, dispatch_internal::Keep(arguments)...);
 }
 
 // Answers a request with what is known without asking the filesystem.

@@ -34,11 +34,18 @@ void Log(fuse_log_level level, const char* format, va_list arguments) {
   std::string_view line(text.data(), std::min(static_cast<size_t>(length), text.size() - 1));
   while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
   switch (level) {
-    case FUSE_LOG_DEBUG: io::FsLog().debug("{}", line); return;
+    case FUSE_LOG_DEBUG:
+      io::FsLog().debug("{}", line);
+      return;
     case FUSE_LOG_INFO:
-    case FUSE_LOG_NOTICE: io::FsLog().info("{}", line); return;
-    case FUSE_LOG_WARNING: io::FsLog().warn("{}", line); return;
-    default: break;
+    case FUSE_LOG_NOTICE:
+      io::FsLog().info("{}", line);
+      return;
+    case FUSE_LOG_WARNING:
+      io::FsLog().warn("{}", line);
+      return;
+    default:
+      break;
   }
   // Errors of mounting are reported by whoever asked for the mount; later ones are for the log.
   io::FsLog().info("{}", line);

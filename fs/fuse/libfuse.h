@@ -12,7 +12,8 @@
 #endif
 
 // Libfuse up to 3.18.3 now and then loses an answer that another thread than the ring's gives, and
-// the caller hangs for ever. scripts/build_libfuse.sh repairs that, and the repair leaves this mark.
+// the caller hangs for ever. scripts/build_libfuse.sh repairs that, and the repair leaves this
+// mark.
 #if TERRACEFS_LIBFUSE_HAS_URING && defined(FUSE_URING_REPLY_FROM_ANY_THREAD)
 #define TERRACEFS_URING_TRANSPORT_IS_SAFE 1
 #else

@@ -74,7 +74,8 @@ std::vector<std::string> FuseArguments(const SessionOptions& options, Transport 
   add(mount.read_only, "ro");
   add(mount.no_exec, "noexec");
   add(mount.atime == AtimePolicy::kNone, "noatime");
-  // libfuse's own default is nodev,nosuid, which root, as with every other filesystem, has to ask for.
+  // libfuse's own default is nodev,nosuid, which root, as with every other filesystem, has to ask
+  // for.
   if (as_root) {
     add(true, mount.no_dev ? "nodev" : "dev");
     add(true, mount.no_suid ? "nosuid" : "suid");

@@ -9,8 +9,8 @@
 #include "fs/fuse/dispatch.h"
 #include "io/base/log.h"
 
-// One callback per request: decode, call FileSystem, reply. How a request that would have to wait gets
-// to another thread is in dispatch.h.
+// One callback per request: decode, call FileSystem, reply. How a request that would have to wait
+// gets to another thread is in dispatch.h.
 
 namespace terracefs::fs {
 namespace {
@@ -49,7 +49,8 @@ bool AnswerStatus(Call& call, const io::Status& status) {
   return true;
 }
 
-// --- Names ----------------------------------------------------------------------------------------
+// --- Names
+// ----------------------------------------------------------------------------------------
 
 void Lookup(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
   Serve(
@@ -127,8 +128,8 @@ void Rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t 
       request, Op::kRename,
       [](Call& call, InodeNumber from, std::string_view old_name, InodeNumber to,
          std::string_view name_there, unsigned how) {
-        return AnswerStatus(call, call.file_system.Rename(call.context, from, old_name, to,
-                                                          name_there, how));
+        return AnswerStatus(
+            call, call.file_system.Rename(call.context, from, old_name, to, name_there, how));
       },
       Ino(parent), std::string_view(name), Ino(new_parent), std::string_view(new_name), flags);
 }
@@ -145,7 +146,8 @@ void Readlink(fuse_req_t request, fuse_ino_t ino) noexcept {
       Ino(ino));
 }
 
-// --- Inodes ---------------------------------------------------------------------------------------
+// --- Inodes
+// ---------------------------------------------------------------------------------------
 
 void Forget(fuse_req_t request, fuse_ino_t ino, uint64_t count) noexcept {
   ServeNow(request, Op::kForget, [&](Call& call) {
@@ -206,8 +208,7 @@ void Setattr(fuse_req_t request, fuse_ino_t ino, struct stat* attributes, int wh
   Serve(
       request, Op::kSetattr,
       [](Call& call, InodeNumber inode, const AttributeChange& change) {
-        return AnswerAttributes(call,
-                                call.file_system.SetAttributes(call.context, inode, change));
+        return AnswerAttributes(call, call.file_system.SetAttributes(call.context, inode, change));
       },
       Ino(ino), ToChange(*attributes, what));
 }
@@ -222,7 +223,8 @@ void Statfs(fuse_req_t request, fuse_ino_t) noexcept {
   });
 }
 
-// --- Bytes ----------------------------------------------------------------------------------------
+// --- Bytes
+// ----------------------------------------------------------------------------------------
 
 void Open(fuse_req_t request, fuse_ino_t, fuse_file_info* info) noexcept {
   ServeNow(request, Op::kOpen, [&](Call& call) {
@@ -299,7 +301,8 @@ void Fsyncdir(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) noexcept {
   SyncAll(request, Op::kFsyncdir);
 }
 
-// --- Listings -------------------------------------------------------------------------------------
+// --- Listings
+// -------------------------------------------------------------------------------------
 
 bool AnswerListing(Call& call, InodeNumber ino, size_t bytes, off_t cookie, bool plus) {
   const io::MutableBytes memory = AnswerMemory(call.reply.request(), bytes);
@@ -337,7 +340,8 @@ void Readdirplus(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t cookie,
       Ino(ino), bytes, cookie);
 }
 
-// --- Extended attributes --------------------------------------------------------------------------
+// --- Extended attributes
+// --------------------------------------------------------------------------
 
 // `room` 0 asks how much there is.
 bool AnswerXattr(Call& call, const io::Result<std::string>& value, size_t room) {
@@ -357,8 +361,7 @@ void Setxattr(fuse_req_t request, fuse_ino_t ino, const char* name, const char* 
   Serve(
       request, Op::kSetxattr,
       [](Call& call, InodeNumber what, std::string_view key, std::string_view content, int how) {
-        return AnswerStatus(call,
-                            call.file_system.SetXattr(call.context, what, key, content, how));
+        return AnswerStatus(call, call.file_system.SetXattr(call.context, what, key, content, how));
       },
       Ino(ino), std::string_view(name), std::string_view(value, bytes), flags);
 }
@@ -390,7 +393,8 @@ void Removexattr(fuse_req_t request, fuse_ino_t ino, const char* name) noexcept 
       Ino(ino), std::string_view(name));
 }
 
-// --- Control --------------------------------------------------------------------------------------
+// --- Control
+// --------------------------------------------------------------------------------------
 
 void Ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void*, fuse_file_info*, unsigned,
            const void* input, size_t input_bytes, size_t output_bytes) noexcept {

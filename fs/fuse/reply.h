@@ -18,18 +18,14 @@ inline constexpr double kCacheTimeoutSeconds = 10.0 * 365 * 86400;
 
 struct stat ToStat(const Attributes& attributes);
 
-// One request's answer. Answers exactly once: a second answer is a failed CHECK, and a Reply that is
-// destroyed without one answers EIO and says so in the log. The moment of the answer ends the time
-// that the statistics see. Answering is the last thing to do: the request's memory is gone then, and
-// the kernel may already have forgotten the inode. Movable; not thread-safe.
+// One request's answer. Answers exactly once: a second answer is a failed CHECK, and a Reply that
+// is destroyed without one answers EIO and says so in the log. The moment of the answer ends the
+// time that the statistics see. Answering is the last thing to do: the request's memory is gone
+// then, and the kernel may already have forgotten the inode. Movable; not thread-safe.
 class Reply {
  public:
   Reply(fuse_req_t request, Op op, OpStats& stats, const io::Clock& clock)
-      : request_(request),
-        op_(op),
-        stats_(&stats),
-        clock_(&clock),
-        started_ns_(clock.SteadyNs()) {}
+      : request_(request), op_(op), stats_(&stats), clock_(&clock), started_ns_(clock.SteadyNs()) {}
   Reply(Reply&& other) noexcept
       : request_(std::exchange(other.request_, nullptr)),
         op_(other.op_),
@@ -47,7 +43,8 @@ class Reply {
   // Success without anything to say if `status` is ok.
   void WithStatus(const io::Status& status);
   void WithErrno(int os_errno);
-  // These three return false if the kernel did not take the answer: it then holds no reference to the inode.
+  // These three return false if the kernel did not take the answer: it then holds no reference to
+  // the inode.
   [[nodiscard]] bool WithEntry(const Attributes& attributes);
   void WithNoEntry();  // the name does not exist, and that may be remembered
   [[nodiscard]] bool WithDirectory(io::Bytes packed_entries);

@@ -108,8 +108,7 @@ io::Status Session::Start() {
 
   service_.on_init = [this] { NoteInit(); };
   const StderrCapture capture;
-  session_.reset(
-      fuse_session_new(&arguments, &Operations(), sizeof(fuse_lowlevel_ops), &service_));
+  session_.reset(fuse_session_new(&arguments, &Operations(), sizeof(fuse_lowlevel_ops), &service_));
   fuse_opt_free_args(&arguments);
   if (session_ == nullptr) return MountFailure(capture);
   if (fuse_session_mount(session_.get(), options_.mountpoint.c_str()) != 0) {

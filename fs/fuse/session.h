@@ -20,15 +20,16 @@ struct SessionOptions {
   MountOptions mount;
 };
 
-// Blocks the signals that ask for a clean unmount (SIGINT, SIGTERM, SIGHUP) in this thread and those it
-// makes, so that Session::Serve can wait for them, and ignores SIGPIPE. Call before any thread exists.
+// Blocks the signals that ask for a clean unmount (SIGINT, SIGTERM, SIGHUP) in this thread and
+// those it makes, so that Session::Serve can wait for them, and ignores SIGPIPE. Call before any
+// thread exists.
 void PrepareSignals();
 
 // A mount and the libfuse session that serves it. Not thread-safe.
 class Session {
  public:
-  // Mounts. `service` is borrowed, and outlives the session. IoError or NotSupported say in one line
-  // why it did not work.
+  // Mounts. `service` is borrowed, and outlives the session. IoError or NotSupported say in one
+  // line why it did not work.
   static io::Result<std::unique_ptr<Session>> Mount(const SessionOptions& options,
                                                     Service& service);
   // Unmounts if that has not happened yet.
@@ -37,8 +38,9 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   // Serves requests until the filesystem is unmounted, by whomever, or a signal asks for that.
-  // `live` is called once, from another thread, as soon as the mount has answered a request; not at all
-  // if it never does. All requests have been answered when this returns. Error: the transport failed.
+  // `live` is called once, from another thread, as soon as the mount has answered a request; not at
+  // all if it never does. All requests have been answered when this returns. Error: the transport
+  // failed.
   io::Status Serve(const std::function<void()>& live);
 
  private:

@@ -51,7 +51,7 @@ Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumb
     return Status::Posix(EMLINK);
   }
 
-  const InodeNumber ino{TRY(allocator_.Allocate(context.may_wait))};
+  const InodeNumber ino { TRY(allocator_.Allocate(context.may_wait)) };
   const Ownership ownership = OwnershipOfNew(context, directory.record(), spec.mode);
   const int64_t now_ns = Now();
   InodeRecord record;

@@ -30,8 +30,7 @@ class DirectoryPass {
                 const lsm::ReadOptions& options, const Visit& visit)
       : db_(db), table_(table), counts_(counts), options_(options), visit_(visit) {}
 
-  Status Run(InodeNumber ino, const InodeRecord& directory, uint64_t cookie,
-             bool with_attributes) {
+  Status Run(InodeNumber ino, const InodeRecord& directory, uint64_t cookie, bool with_attributes) {
     const Status status = with_attributes ? VisitWithAttributes(ino, directory, cookie)
                                           : VisitNames(ino, directory, cookie);
     return visited_any_ ? Status::Ok() : status;
@@ -118,11 +117,10 @@ Status DirectoryPass::VisitWithAttributes(InodeNumber ino, const InodeRecord& di
     names_.clear();
     for (; entries->Valid() && pending_.size() < kAttributeBatchCount; entries->Next()) {
       const ListingEntry entry = TRY(DecodeListing(entries->value()));
-      pending_.push_back({.entry = entry,
-                          .name_offset = names_.size(),
-                          .cookie = TRY(CookieOf(entries->key())),
-                          .attributes = {},
-                          .has_attributes = false});
+      pending_.push_back({
+        .entry = entry, .name_offset = names_.size(), .cookie = TRY(CookieOf(entries->key()))
+        , .attributes = {}, .has_attributes = false
+      });
       names_.append(entry.name);
     }
     TRY(ReadAttributes());

@@ -30,8 +30,8 @@ Result<Dirent> FileSystemImpl::LockEntry(const OpContext& context, InodeNumber p
     if (!dirent) return Status::Posix(ENOENT);
     Result<bool> locked = locks->Extend(std::array{dirent->ino});
     if (!locked.ok() && locked.status().Is(io::StatusCode::kPosix)) {
-      return Status::Corruption("entry without an inode", "directory " +
-                                                              std::to_string(parent.value));
+      return Status::Corruption("entry without an inode",
+                                "directory " + std::to_string(parent.value));
     }
     if (TRY(std::move(locked))) return *dirent;
     wanted[1] = dirent->ino;
@@ -90,8 +90,7 @@ Status FileSystemImpl::RemoveEntry(const OpContext& context, InodeNumber parent,
   return Status::Ok();
 }
 
-Status FileSystemImpl::Unlink(const OpContext& context, InodeNumber parent,
-                              std::string_view name) {
+Status FileSystemImpl::Unlink(const OpContext& context, InodeNumber parent, std::string_view name) {
   TRY(CheckWritable());
   TRY(CheckName(name));
   if (name == "." || name == "..") return Status::Posix(EISDIR);

@@ -66,14 +66,14 @@ struct FileSystemImpl::RenameEnds {
   bool same_parent() const { return parent == new_parent; }
   // A directory gets another parent, so the shape of the tree changes.
   bool moves_directory() const {
-    return !same_parent() && (source.type == S_IFDIR ||
-                              (exchange && target && target->type == S_IFDIR));
+    return !same_parent() &&
+           (source.type == S_IFDIR || (exchange && target && target->type == S_IFDIR));
   }
 };
 
 // Locks both directories, then what the names stand for. If that does not work in order of numbers,
-// or turns out to need the rename lock, starts over with all that was seen; the names are looked up again
-// each time, under the locks of their directories.
+// or turns out to need the rename lock, starts over with all that was seen; the names are looked up
+// again each time, under the locks of their directories.
 Status FileSystemImpl::LockRenameEnds(const OpContext& context, RenameEnds* ends) {
   std::array<InodeNumber, LockSet::kCountMax> wanted{ends->parent, ends->new_parent};
   size_t wanted_count = 2;
@@ -116,7 +116,8 @@ Status FileSystemImpl::CheckNotInside(const OpContext& context, InodeNumber dire
   for (int depth = 0; depth < kDepthMax; ++depth) {
     if (at == directory) return Status::Posix(EINVAL);
     if (at == kRootInode) return Status::Ok();
-    at = TRY(table_.ReadRecord(at, context.may_wait)).parent;
+    at = TRY(table_.ReadRecord(at, context.may_wait))
+    .parent;
   }
   return Status::Corruption("directories form a cycle", "inode " + std::to_string(inside.value));
 }

@@ -21,11 +21,15 @@ constexpr size_t kPageOverheadBytes = 32;
 constexpr size_t kWriteOverheadBytes = 512;
 
 // Turns a byte range to be written into page records. A page that is overwritten as far as it
-// has bytes is put blindly; others are read and patched. Counts the pages that were not there before.
+// has bytes is put blindly; others are read and patched. Counts the pages that were not there
+// before.
 class PageWriter {
  public:
   PageWriter(const InodeRecord& old, uint64_t offset, std::string_view data)
-      : old_(old), offset_(offset), data_(data), first_(offset / kPageBytes),
+      : old_(old),
+        offset_(offset),
+        data_(data),
+        first_(offset / kPageBytes),
         end_(PagesFor(offset + data.size())) {}
 
   // Reads what has to be known about the old pages.
@@ -45,8 +49,7 @@ class PageWriter {
   // How many bytes of `page` the old size lets have a meaning.
   size_t OldBytesMax(uint64_t page) const {
     const uint64_t begin = page * kPageBytes;
-    return begin >= old_.size ? 0
-                              : static_cast<size_t>(std::min(kPageBytes, old_.size - begin));
+    return begin >= old_.size ? 0 : static_cast<size_t>(std::min(kPageBytes, old_.size - begin));
   }
   bool NeedsOldBytes(uint64_t page) const {
     return OldBytesMax(page) > 0 &&
@@ -100,8 +103,9 @@ void PageWriter::StagePage(uint64_t page, Transaction* transaction) const {
   const size_t end = WrittenEnd(page);
   const std::string_view written =
       data_.substr(static_cast<size_t>(page * kPageBytes + begin - offset_), end - begin);
-  const std::string_view old_bytes =
-      !NeedsOldBytes(page) ? std::string_view() : page == first_ ? first_bytes_ : last_bytes_;
+  const std::string_view old_bytes = !NeedsOldBytes(page) ? std::string_view()
+                                     : page == first_     ? first_bytes_
+                                                          : last_bytes_;
   const Key key = ExtentKey(old_.data_id, page);
   if (begin == 0 && old_bytes.size() <= end) {
     transaction->batch().Put(key, std::string_view(&kInlineTag, 1), written);

@@ -6,8 +6,8 @@
 
 namespace terracefs::fs {
 
-// Number of an inode: 64 bits, never reused. The root is 1; 0 is invalid. Data ids (the number under
-// which a file's pages are stored, fs/schema/keys.h) come from the same sequence.
+// Number of an inode: 64 bits, never reused. The root is 1; 0 is invalid. Data ids (the number
+// under which a file's pages are stored, fs/schema/keys.h) come from the same sequence.
 struct InodeNumber {
   uint64_t value = 0;
   auto operator<=>(const InodeNumber&) const = default;

@@ -2,7 +2,7 @@
 
 #include <sys/stat.h>
 
-#include "fs/file_system.h"
+#include "fs/schema/limits.h"
 #include "io/base/coding.h"
 
 namespace terracefs::fs {
@@ -23,9 +23,7 @@ constexpr uint32_t kTypeShift = 12;
 uint64_t ZigZag(int64_t value) {
   return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
 }
-int64_t UnZigZag(uint64_t value) {
-  return static_cast<int64_t>((value >> 1) ^ (~(value & 1) + 1));
-}
+int64_t UnZigZag(uint64_t value) { return static_cast<int64_t>((value >> 1) ^ (~(value & 1) + 1)); }
 // Time stamps are stored as distances from the birth time; unsigned so that wrapping is defined.
 uint64_t TimeDistance(int64_t time_ns, int64_t origin_ns) {
   return ZigZag(
@@ -318,8 +316,8 @@ Result<TrimRecord> DecodeTrim(std::string_view value) {
   Decoder in(value);
   uint8_t version = 0;
   TrimRecord trim;
-  if (!in.GetByte(&version) || version != kSmallRecordVersion ||
-      !in.GetVarint64(&trim.ino.value) || !in.GetVarint64(&trim.first_page) || !in.empty()) {
+  if (!in.GetByte(&version) || version != kSmallRecordVersion || !in.GetVarint64(&trim.ino.value) ||
+      !in.GetVarint64(&trim.first_page) || !in.empty()) {
     return Status::Corruption("malformed trim record");
   }
   return trim;

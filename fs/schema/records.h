@@ -44,7 +44,8 @@ struct InodeRecord {
   uint64_t xattr_list_bytes = 0;  // sum over xattrs of name bytes + 1: the length of the name list
   bool has_capability = false;    // there is a security.capability xattr
   // Regular files.
-  bool trim_pending = false;  // pages beyond the size wait for removal; a trim record says from where
+  bool trim_pending =
+      false;  // pages beyond the size wait for removal; a trim record says from where
   uint64_t size = 0;
   uint64_t page_count = 0;  // pages stored
   uint64_t data_id = 0;     // under which they are stored

@@ -2,6 +2,8 @@
 
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/syslog_sink.h>
+#include <syslog.h>
 
 #include <array>
 
@@ -45,6 +47,16 @@ Status ParseLevel(const std::string& name, spdlog::level::level_enum* level) {
 Status StartLogging(const LogOptions& options) {
   spdlog::level::level_enum level{};
   if (Status status = ParseLevel(options.level, &level); !status.ok()) return status;
+  if (options.file.empty() && options.syslog) {
+    Current() = MakeLoggers(
+        std::make_shared<spdlog::sinks::syslog_sink_mt>("terracefs", LOG_PID, LOG_DAEMON, true),
+        level);
+    // syslog stamps the time and the name itself.
+    for (const auto& logger : {Current().io, Current().lsm, Current().fs}) {
+      logger->set_pattern("%n: %v");
+    }
+    return Status::Ok();
+  }
   if (options.file.empty()) {
     Current() = MakeLoggers(std::make_shared<spdlog::sinks::stderr_sink_mt>(), level);
     return Status::Ok();

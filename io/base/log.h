@@ -11,7 +11,8 @@ namespace terracefs::io {
 
 struct LogOptions {
   std::string level = "info";  // trace debug info warn err critical off
-  std::string file;            // empty: stderr
+  std::string file;            // empty: stderr, or syslog if asked for
+  bool syslog = false;         // without a file: to the system's log instead of stderr
 };
 
 // Sets up the process's loggers. Call once, before threads start; without it everything at info

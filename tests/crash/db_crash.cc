@@ -1,9 +1,10 @@
-// The engine on a disk that loses power, fails requests or fills up, at every I/O there is. Whatever
-// happened, the next open must show a prefix of history that includes all that was made durable.
+// The engine on a disk that loses power, fails requests or fills up, at every I/O there is.
+// Whatever happened, the next open must show a prefix of history that includes all that was made
+// durable.
 //
-// The engine has threads of its own, so the n-th I/O is not the same one in every run, and a failure
-// may take several runs to come back: SEED=n replays the workload and the crashes, not the timing.
-// CRASH_SECONDS (default 8, per sweep) makes the sweeps denser.
+// The engine has threads of its own, so the n-th I/O is not the same one in every run, and a
+// failure may take several runs to come back: SEED=n replays the workload and the crashes, not the
+// timing. CRASH_SECONDS (default 8, per sweep) makes the sweeps denser.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -40,9 +41,12 @@ uint64_t FromEnvironment(const char* name, uint64_t fallback) {
 
 const char* ModeName(CrashMode mode) {
   switch (mode) {
-    case CrashMode::kLoseAllUnsynced: return "lose all";
-    case CrashMode::kRandom: return "random";
-    case CrashMode::kKeepAll: return "keep all";
+    case CrashMode::kLoseAllUnsynced:
+      return "lose all";
+    case CrashMode::kRandom:
+      return "random";
+    case CrashMode::kKeepAll:
+      return "keep all";
   }
   return "?";
 }
@@ -57,11 +61,12 @@ class DbCrashTest : public ::testing::Test {
   }
   ~DbCrashTest() override { io::LsmLog().set_level(spdlog::level::info); }
 
-  // Calls `run` with numbers that cover [0, count) evenly, first coarsely, then finer, until time is
-  // up or all were used.
+  // Calls `run` with numbers that cover [0, count) evenly, first coarsely, then finer, until time
+  // is up or all were used.
   void Sweep(uint64_t count, const std::function<void(uint64_t)>& run) {
-    const int64_t end_ns = io::SystemClock().SteadyNs() +
-                           static_cast<int64_t>(FromEnvironment("CRASH_SECONDS", 8)) * 1'000'000'000;
+    const int64_t end_ns =
+        io::SystemClock().SteadyNs() +
+        static_cast<int64_t>(FromEnvironment("CRASH_SECONDS", 8)) * 1'000'000'000;
     uint64_t step = 1;
     while (step < count) step *= 2;
     uint64_t done = 0;
@@ -87,13 +92,18 @@ class DbCrashTest : public ::testing::Test {
   const uint64_t seed_;
 };
 
-// ---- One life of an engine ------------------------------------------------------------------------
+// ---- One life of an engine
+// ------------------------------------------------------------------------
 
-// An engine on `storage` from Create to Close, with a random workload. Stops at the first error, unless told otherwise.
+// An engine on `storage` from Create to Close, with a random workload. Stops at the first error,
+// unless told otherwise.
 class Life {
  public:
   Life(SimStorage& storage, uint64_t seed, uint64_t step_count)
-      : storage_(storage), author_(seed), random_(seed + 1), options_(SmallOptions(seed)),
+      : storage_(storage),
+        author_(seed),
+        random_(seed + 1),
+        options_(SmallOptions(seed)),
         step_count_(step_count) {}
 
   // `after_step` (may be null) is called between steps.
@@ -160,13 +170,14 @@ class Life {
 // ---- After the crash --------------------------------------------------------------------------
 
 struct Aftermath {
-  bool created = true;     // Db::Create had returned ok
-  bool also_use = false;   // go on with the store: compact, write, close, open
+  bool created = true;    // Db::Create had returned ok
+  bool also_use = false;  // go on with the store: compact, write, close, open
   uint64_t seed = 0;
 };
 
 // Opens what a crash left and checks everything that must hold.
-void CheckStore(SimStorage& storage, const History& history, Options options, const Aftermath& what) {
+void CheckStore(SimStorage& storage, const History& history, Options options,
+                const Aftermath& what) {
   options.disable_automatic_compaction = true;
   auto opened = Db::Open(options, storage);
   if (!what.created && opened.status().Is(io::StatusCode::kNotFound)) {
@@ -486,8 +497,8 @@ TEST_F(DbCrashTest, ConcurrentWritersLoseNothingDurableAndKeepTheirOrder) {
 
 // ---- Errors -----------------------------------------------------------------------------------
 
-// One operation fails, once. What the caller was told is true afterwards: acknowledged data is in the
-// running engine and, if durable, in the next one.
+// One operation fails, once. What the caller was told is true afterwards: acknowledged data is in
+// the running engine and, if durable, in the next one.
 void CheckOneFault(uint64_t seed, const FaultRule& rule, bool* injected) {
   SimStorage storage(seed);
   storage.faults().Add(rule);

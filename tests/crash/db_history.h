@@ -59,12 +59,18 @@ class History {
     WriteBatch batch;
     for (const Change& change : batches_.back()) {
       switch (change.kind) {
-        case Change::Kind::kPut: batch.Put(change.key, change.value); break;
-        case Change::Kind::kDelete: batch.Delete(change.key); break;
+        case Change::Kind::kPut:
+          batch.Put(change.key, change.value);
+          break;
+        case Change::Kind::kDelete:
+          batch.Delete(change.key);
+          break;
         case Change::Kind::kDropGroup:
           batch.DropRange(GroupPrefix(change.group), GroupPrefix(change.group + 1));
           break;
-        case Change::Kind::kCount: batch.AddCounter(kSumCounter, change.delta); break;
+        case Change::Kind::kCount:
+          batch.AddCounter(kSumCounter, change.delta);
+          break;
       }
     }
     batch.Put(kNumberKey, std::to_string(batches_.size()));
@@ -99,16 +105,16 @@ class History {
     for (it->SeekToFirst(); it->Valid(); it->Next()) {
       const std::string key(it->key());
       if (key == kNumberKey || InDeadGroup(key, dead_groups)) continue;
-      const bool same = expected != state.end() && expected->first == key &&
-                        expected->second == it->value();
+      const bool same =
+          expected != state.end() && expected->first == key && expected->second == it->value();
       EXPECT_TRUE(same) << "prefix of " << count << ": found " << key << ", expected "
                         << (expected == state.end() ? "the end" : expected->first);
       if (!same) return count;
       ++expected;
     }
     EXPECT_TRUE(it->status().ok()) << it->status().ToString();
-    EXPECT_TRUE(expected == state.end()) << "prefix of " << count << ": " << expected->first
-                                         << " is missing";
+    EXPECT_TRUE(expected == state.end())
+        << "prefix of " << count << ": " << expected->first << " is missing";
     return count;
   }
 
@@ -124,14 +130,20 @@ class History {
                      std::set<uint64_t>* dead_groups, int64_t* sum) {
     for (const Change& change : changes) {
       switch (change.kind) {
-        case Change::Kind::kPut: (*state)[change.key] = change.value; break;
-        case Change::Kind::kDelete: state->erase(change.key); break;
+        case Change::Kind::kPut:
+          (*state)[change.key] = change.value;
+          break;
+        case Change::Kind::kDelete:
+          state->erase(change.key);
+          break;
         case Change::Kind::kDropGroup:
           dead_groups->insert(change.group);
           state->erase(state->lower_bound(GroupPrefix(change.group)),
                        state->lower_bound(GroupPrefix(change.group + 1)));
           break;
-        case Change::Kind::kCount: *sum += change.delta; break;
+        case Change::Kind::kCount:
+          *sum += change.delta;
+          break;
       }
     }
   }

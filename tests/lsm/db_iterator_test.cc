@@ -19,10 +19,11 @@ std::unique_ptr<Iterator> NewIterator(const std::vector<Version>& versions, Sequ
   ListIterator::Entries entries;
   for (const auto& [user_key, sequence, value] : versions) {
     entries.emplace_back(
-        MakeInternalKey(user_key, sequence, value == "-" ? EntryKind::kDelete : EntryKind::kValue), value);
+        MakeInternalKey(user_key, sequence, value == "-" ? EntryKind::kDelete : EntryKind::kValue),
+        value);
   }
-  return NewDbIterator(std::make_unique<ListIterator>(std::move(entries), fail_at), snapshot, upper_bound,
-                       nullptr);
+  return NewDbIterator(std::make_unique<ListIterator>(std::move(entries), fail_at), snapshot,
+                       upper_bound, nullptr);
 }
 
 std::string Rest(Iterator& it) {
@@ -31,14 +32,21 @@ std::string Rest(Iterator& it) {
   return text + (it.status().ok() ? "." : "!");
 }
 
-const std::vector<Version> kVersions = {{"a", 9, "a9"}, {"a", 5, "a5"}, {"b", 7, "-"}, {"b", 3, "b3"},
-                                        {"c", 8, "c8"}, {"c", 6, "-"},  {"c", 2, "c2"}, {"d", 4, "d4"}};
+const std::vector<Version> kVersions = {{"a", 9, "a9"}, {"a", 5, "a5"}, {"b", 7, "-"},
+                                        {"b", 3, "b3"}, {"c", 8, "c8"}, {"c", 6, "-"},
+                                        {"c", 2, "c2"}, {"d", 4, "d4"}};
 
 TEST(DbIteratorTest, ShowsEachKeyAsOfTheSnapshot) {
   const std::pair<SequenceNumber, const char*> cases[] = {
-      {9, "a=a9 c=c8 d=d4 ."}, {8, "a=a5 c=c8 d=d4 ."},      {7, "a=a5 d=d4 ."},
-      {6, "a=a5 b=b3 d=d4 ."}, {5, "a=a5 b=b3 c=c2 d=d4 ."}, {4, "b=b3 c=c2 d=d4 ."},
-      {2, "c=c2 ."},           {1, "."},                     {kSequenceMax, "a=a9 c=c8 d=d4 ."},
+      {9, "a=a9 c=c8 d=d4 ."},
+      {8, "a=a5 c=c8 d=d4 ."},
+      {7, "a=a5 d=d4 ."},
+      {6, "a=a5 b=b3 d=d4 ."},
+      {5, "a=a5 b=b3 c=c2 d=d4 ."},
+      {4, "b=b3 c=c2 d=d4 ."},
+      {2, "c=c2 ."},
+      {1, "."},
+      {kSequenceMax, "a=a9 c=c8 d=d4 ."},
   };
   for (const auto& [snapshot, expected] : cases) {
     const auto it = NewIterator(kVersions, snapshot);
@@ -84,9 +92,11 @@ TEST(DbIteratorTest, AnErrorIsNotTheEnd) {
 }
 
 TEST(DbIteratorTest, EntriesOfUnknownKindsAreErrors) {
-  for (const EntryKind kind : {EntryKind::kReference, EntryKind::kCounter, static_cast<EntryKind>(77)}) {
+  for (const EntryKind kind :
+       {EntryKind::kReference, EntryKind::kCounter, static_cast<EntryKind>(77)}) {
     ListIterator::Entries entries = {{MakeInternalKey("a", 5, kind), ""}};
-    const auto it = NewDbIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {}, nullptr);
+    const auto it =
+        NewDbIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {}, nullptr);
     it->SeekToFirst();
     EXPECT_FALSE(it->Valid());
     EXPECT_FALSE(it->status().ok());
@@ -96,7 +106,8 @@ TEST(DbIteratorTest, EntriesOfUnknownKindsAreErrors) {
 TEST(DbIteratorTest, KeepsItsOwnerAlive) {
   auto owner = std::make_shared<int>(1);
   const std::weak_ptr<int> watch = owner;
-  auto it = NewDbIterator(std::make_unique<ListIterator>(ListIterator::Entries()), 9, {}, std::move(owner));
+  auto it = NewDbIterator(std::make_unique<ListIterator>(ListIterator::Entries()), 9, {},
+                          std::move(owner));
   EXPECT_FALSE(watch.expired());
   it.reset();
   EXPECT_TRUE(watch.expired());

@@ -162,7 +162,8 @@ TEST_F(DbTest, WhatNoTableTakesIsRefusedBeforeItIsLogged) {
   const std::string longest(kTableKeyBytesMax - kKeyTrailerBytes, 'k');
   EXPECT_TRUE(Put(longest + "k", "v").Is(io::StatusCode::kInvalidArgument));
   EXPECT_TRUE(Delete(longest + "k").Is(io::StatusCode::kInvalidArgument));
-  EXPECT_TRUE(Put("k", std::string(kTableValueBytesMax + 1, 'v')).Is(io::StatusCode::kInvalidArgument));
+  EXPECT_TRUE(
+      Put("k", std::string(kTableValueBytesMax + 1, 'v')).Is(io::StatusCode::kInvalidArgument));
   EXPECT_EQ(db_->LastSequence(), 0U);
   ASSERT_TRUE(Put(longest, "v").ok());
   ASSERT_TRUE(db_->Flush().ok());
@@ -363,7 +364,8 @@ TEST_F(DbTest, ClosingInterruptsAThrottledCompaction) {
 
 TEST_F(DbTest, AFailedLogWriteIsStickyButReadsGoOn) {
   ASSERT_TRUE(Put("a", "1", true).ok());
-  storage_->faults().Add({FaultOperation::kWrite, ".wal", 0, 1, io::Status::IoError("injected", {}, EIO)});
+  storage_->faults().Add(
+      {FaultOperation::kWrite, ".wal", 0, 1, io::Status::IoError("injected", {}, EIO)});
   EXPECT_TRUE(Put("b", "2", true).Is(io::StatusCode::kIoError));
   EXPECT_TRUE(Put("c", "3").Is(io::StatusCode::kIoError));
   EXPECT_TRUE(db_->Sync().Is(io::StatusCode::kIoError));
@@ -377,16 +379,19 @@ TEST_F(DbTest, AFailedLogWriteIsStickyButReadsGoOn) {
 
 TEST_F(DbTest, AFullDiskFailsAFlushButNotTheNextOne) {
   ASSERT_TRUE(Put("a", "1").ok());
-  storage_->faults().Add({FaultOperation::kCreate, ".sst", 0, 1, io::Status::NoSpace("injected")});
+  storage_->faults().Add({FaultOperation::kCreate, ".sst", 0, testing::kFaultForever,
+                          io::Status::NoSpace("injected")});
   EXPECT_TRUE(db_->Flush().Is(io::StatusCode::kNoSpace));
   EXPECT_EQ(Get("a"), "1");
+  storage_->faults().Clear();
   EXPECT_TRUE(db_->Flush().ok()) << "asked again, it tries again";
   EXPECT_EQ(Get("a"), "1");
 }
 
 TEST_F(DbTest, AFailedManifestWriteIsStickyAndRemovesNothing) {
   ASSERT_TRUE(Put("a", "1").ok());
-  storage_->faults().Add({FaultOperation::kSync, "MANIFEST", 0, 1, io::Status::IoError("injected", {}, EIO)});
+  storage_->faults().Add(
+      {FaultOperation::kSync, "MANIFEST", 0, 1, io::Status::IoError("injected", {}, EIO)});
   EXPECT_FALSE(db_->Flush().ok());
   EXPECT_FALSE(db_->Flush().ok());
   EXPECT_GE(TableNames().size(), 1U) << "the manifest may name it";

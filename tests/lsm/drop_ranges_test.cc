@@ -81,7 +81,8 @@ TEST(DropRangeSetTest, EqualsASetOfKeys) {
 }
 
 TEST(JoinRangesTest, AJoinedRangeIsAsNewAndAsUrgentAsItsParts) {
-  const auto joined = JoinRanges({{"m", "p", 5, 50}, {"a", "c", 9, 90}, {"c", "d", 3, 30}, {"x", "x", 1, 1}});
+  const auto joined =
+      JoinRanges({{"m", "p", 5, 50}, {"a", "c", 9, 90}, {"c", "d", 3, 30}, {"x", "x", 1, 1}});
   ASSERT_EQ(joined.size(), 2U);
   EXPECT_EQ(joined[0].begin, "a");
   EXPECT_EQ(joined[0].end, "d");

@@ -68,9 +68,15 @@ TEST_F(LevelIteratorTest, WalksAllTablesOpeningEachWhenItIsReached) {
 
 TEST_F(LevelIteratorTest, SeekFindsTheRightTableOrTheGapBehindIt) {
   const auto it = NewIterator();
-  for (const auto& [target, expected] : std::map<std::string, std::string>{
-           {"a", "bcegk."}, {"b", "bcegk."}, {"c", "cegk."}, {"d", "egk."}, {"f", "gk."},
-           {"h", "k."},     {"k", "k."},     {"l", "."},     {"", "bcegk."}}) {
+  for (const auto& [target, expected] : std::map<std::string, std::string>{{"a", "bcegk."},
+                                                                           {"b", "bcegk."},
+                                                                           {"c", "cegk."},
+                                                                           {"d", "egk."},
+                                                                           {"f", "gk."},
+                                                                           {"h", "k."},
+                                                                           {"k", "k."},
+                                                                           {"l", "."},
+                                                                           {"", "bcegk."}}) {
     it->Seek(MakeSeekKey(target, kSequenceMax));
     EXPECT_EQ(Rest(*it), expected) << target;
   }

@@ -12,8 +12,8 @@
 
 namespace terracefs::lsm {
 
-// Over a list of internal keys and values; fails at entry number `fail_at` (if it has so many, or at
-// its end), as a table does whose block cannot be read.
+// Over a list of internal keys and values; fails at entry number `fail_at` (if it has so many, or
+// at its end), as a table does whose block cannot be read.
 class ListIterator final : public Iterator {
  public:
   using Entries = std::vector<std::pair<std::string, std::string>>;
@@ -29,10 +29,12 @@ class ListIterator final : public Iterator {
   }
   void Seek(std::string_view target) override {
     moved_ = true;
-    position_ = static_cast<size_t>(
-        std::partition_point(entries_.begin(), entries_.end(),
-                             [&](const auto& entry) { return CompareInternal(entry.first, target) < 0; }) -
-        entries_.begin());
+    position_ =
+        static_cast<size_t>(std::partition_point(entries_.begin(), entries_.end(),
+                                                 [&](const auto& entry) {
+                                                   return CompareInternal(entry.first, target) < 0;
+                                                 }) -
+                            entries_.begin());
   }
   void Next() override { ++position_; }
   std::string_view key() const override { return entries_[position_].first; }

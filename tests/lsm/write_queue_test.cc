@@ -29,16 +29,16 @@ class WriteQueueTest : public ::testing::Test {
     FileNumber next_log = 0;
   };
 
-  WriteQueueTest()
-      : recycler_(storage_, kLogBytes, [this] { return next_number_.fetch_add(1); }) {
+  WriteQueueTest() : recycler_(storage_, kLogBytes, [this] { return next_number_.fetch_add(1); }) {
     Start(io::kMiB, 10, {});
   }
   void Start(uint64_t memtable_bytes, SequenceNumber last_sequence,
              const std::array<int64_t, kCounterCount>& counters) {
     queue_ = std::make_unique<WriteQueue>(
-        WriteQueue::Limits{memtable_bytes, kLogBytes}, recycler_, io::SystemClock(), last_sequence, counters,
-        [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh,
-               SequenceNumber last, FileNumber next_log) {
+        WriteQueue::Limits{memtable_bytes, kLogBytes}, recycler_, io::SystemClock(), last_sequence,
+        counters,
+        [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh, SequenceNumber last,
+               FileNumber next_log) {
           EXPECT_TRUE(fresh->empty());
           rotated_.push_back({std::move(full), last, next_log});
         });
@@ -59,10 +59,9 @@ class WriteQueueTest : public ::testing::Test {
       if (const auto parsed = ParseFileName(name)) logs.push_back(parsed->number);
     }
     std::sort(logs.begin(), logs.end());
-    const auto result =
-        ReplayLogs(*left, logs, 10, [](FileNumber, SequenceNumber, uint32_t, std::string_view) {
-          return io::Status::Ok();
-        });
+    const auto result = ReplayLogs(
+        *left, logs, 10,
+        [](FileNumber, SequenceNumber, uint32_t, std::string_view) { return io::Status::Ok(); });
     EXPECT_TRUE(result.ok()) << result.status().ToString();
     return result.ok() ? result->last_sequence : 0;
   }
@@ -255,8 +254,9 @@ TEST_F(WriteQueueTest, ManyThreadsWriteAndSyncOneHistory) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < kBatchCount; ++i) {
         const bool large = (i + t) % 20 == 0;
-        ASSERT_TRUE(queue_->Write(Batch("t" + std::to_string(t) + "-" + std::to_string(i),
-                                        large ? kWalChunkBytesTarget : 500))
+        ASSERT_TRUE(queue_
+                        ->Write(Batch("t" + std::to_string(t) + "-" + std::to_string(i),
+                                      large ? kWalChunkBytesTarget : 500))
                         .ok());
         const SequenceNumber seen = queue_->last_sequence();
         if (i % 3 == t % 3) {

@@ -200,16 +200,15 @@ class FsWorkload {
     return result.status();
   }
 
-  // Runs `operation(file_system, context)`; again with permission to wait if it would block. Nothing
-  // if an injected failure hit it, so that it must have changed nothing.
+  // Runs `operation(file_system, context)`; again with permission to wait if it would block.
+  // Nothing if an injected failure hit it, so that it must have changed nothing.
   template <typename Operation>
   auto OnReal(const Operation& operation) {
     OpContext context = RandomContext();
     const bool inject = memory_ && options_.atime == AtimePolicy::kNone && random_.OneIn(20);
     if (inject) {
-      engine_->memory()->FailWriteAfter(0, random_.OneIn(2)
-                                               ? Status::NoSpace("injected")
-                                               : Status::IoError("injected", "", EIO));
+      engine_->memory()->FailWriteAfter(
+          0, random_.OneIn(2) ? Status::NoSpace("injected") : Status::IoError("injected", "", EIO));
     }
     auto result = operation(*file_system_, context);
     if (StatusOf(result).Is(StatusCode::kWouldBlock)) {
@@ -218,8 +217,8 @@ class FsWorkload {
       result = operation(*file_system_, context);
     }
     context_ = context;
-    injected_ = StatusOf(result).Is(StatusCode::kNoSpace) ||
-                StatusOf(result).Is(StatusCode::kIoError);
+    injected_ =
+        StatusOf(result).Is(StatusCode::kNoSpace) || StatusOf(result).Is(StatusCode::kIoError);
     EXPECT_TRUE(!injected_ || inject) << StatusOf(result).ToString();
     if (inject && engine_->memory()->write_failure_is_armed()) {
       engine_->memory()->FailWriteAfter(UINT64_MAX, Status::Ok());
@@ -314,9 +313,10 @@ class FsWorkload {
     }
   }
   std::string AnyXattrName() {
-    static const char* const kNames[] = {"user.a",  "user.b",   "trusted.c", "security.capability",
-                                         "user.",   "other.x",  "",          "system.posix_acl_access",
-                                         "user.a1", "security.s"};
+    static const char* const kNames[] = {
+        "user.a",  "user.b",    "trusted.c", "security.capability",
+        "user.",   "other.x",   "",          "system.posix_acl_access",
+        "user.a1", "security.s"};
     return kNames[random_.Uniform(std::size(kNames))];
   }
   std::string AnyData(size_t bytes_max) {
@@ -396,11 +396,12 @@ class FsWorkload {
     const std::string name = AnyName();
     const uint32_t mode = S_IFREG | static_cast<uint32_t>(random_.Uniform(010000));
     Log("create in " + std::to_string(parent.real.value) + " " + name);
-    Entry(std::pair{
-        [&](FileSystem& f, const OpContext& c) { return f.MakeNode(c, parent.real, name, mode, 0); },
-        [&](FileSystem& f, const OpContext& c) {
-          return f.MakeNode(c, parent.model, name, mode, 0);
-        }});
+    Entry(std::pair{[&](FileSystem& f, const OpContext& c) {
+                      return f.MakeNode(c, parent.real, name, mode, 0);
+                    },
+                    [&](FileSystem& f, const OpContext& c) {
+                      return f.MakeNode(c, parent.model, name, mode, 0);
+                    }});
   }
   void MakeSpecial() {
     static constexpr uint32_t kTypes[] = {S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK};
@@ -420,11 +421,12 @@ class FsWorkload {
     const std::string name = AnyName();
     const uint32_t mode = static_cast<uint32_t>(random_.Uniform(010000));
     Log("mkdir in " + std::to_string(parent.real.value) + " " + name);
-    Entry(std::pair{
-        [&](FileSystem& f, const OpContext& c) { return f.MakeDirectory(c, parent.real, name, mode); },
-        [&](FileSystem& f, const OpContext& c) {
-          return f.MakeDirectory(c, parent.model, name, mode);
-        }});
+    Entry(std::pair{[&](FileSystem& f, const OpContext& c) {
+                      return f.MakeDirectory(c, parent.real, name, mode);
+                    },
+                    [&](FileSystem& f, const OpContext& c) {
+                      return f.MakeDirectory(c, parent.model, name, mode);
+                    }});
   }
   void MakeSymlink() {
     const Known parent = AnyDirectory();
@@ -473,8 +475,8 @@ class FsWorkload {
     const Known target = random_.OneIn(3) ? source : AnyDirectory();
     const std::string name = AnyName();
     const std::string new_name = AnyName();
-    static constexpr uint32_t kFlags[] = {0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE,
-                                          RENAME_EXCHANGE, 4};
+    static constexpr uint32_t kFlags[] = {
+        0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE, 4};
     const uint32_t flags = kFlags[random_.Uniform(std::size(kFlags))];
     Log("rename in " + std::to_string(source.real.value) + " " + name + " to " +
         std::to_string(target.real.value) + " " + new_name + " flags " + std::to_string(flags));
@@ -511,8 +513,8 @@ class FsWorkload {
   void GetAttributes() {
     const Known node = Any();
     Log("getattr " + std::to_string(node.real.value));
-    const auto real = OnReal(
-        [&](FileSystem& f, const OpContext& c) { return f.GetAttributes(c, node.real); });
+    const auto real =
+        OnReal([&](FileSystem& f, const OpContext& c) { return f.GetAttributes(c, node.real); });
     const auto model = model_->GetAttributes(context_, node.model);
     if (SameStatus(real.status(), model.status())) SameAttributes(*real, *model);
   }
@@ -571,9 +573,8 @@ class FsWorkload {
     real_bytes.resize(*real);
     model_bytes.resize(*model);
     const auto [at, end] = std::mismatch(real_bytes.begin(), real_bytes.end(), model_bytes.begin());
-    EXPECT_TRUE(at == real_bytes.end())
-        << "inode " << node.real.value << " differs at offset "
-        << offset + static_cast<uint64_t>(at - real_bytes.begin());
+    EXPECT_TRUE(at == real_bytes.end()) << "inode " << node.real.value << " differs at offset "
+                                        << offset + static_cast<uint64_t>(at - real_bytes.begin());
   }
   void ReadData() {
     const Known node = AnyFile();
@@ -595,8 +596,9 @@ class FsWorkload {
     const std::string id = std::to_string(node.real.value) + " " + name;
     switch (random_.Uniform(4)) {
       case 0: {
-        const std::string value =
-            AnyData(random_.OneIn(20) ? 70'000 : random_.OneIn(3) ? 5000 : 40);
+        const std::string value = AnyData(random_.OneIn(20)  ? 70'000
+                                          : random_.OneIn(3) ? 5000
+                                                             : 40);
         const int flags = static_cast<int>(random_.Uniform(3));
         Log("setxattr " + id);
         return Plain(std::pair{[&](FileSystem& f, const OpContext& c) {
@@ -608,12 +610,9 @@ class FsWorkload {
       }
       case 1:
         Log("removexattr " + id);
-        return Plain(std::pair{[&](FileSystem& f, const OpContext& c) {
-                                 return f.RemoveXattr(c, node.real, name);
-                               },
-                               [&](FileSystem& f, const OpContext& c) {
-                                 return f.RemoveXattr(c, node.model, name);
-                               }});
+        return Plain(std::pair{
+            [&](FileSystem& f, const OpContext& c) { return f.RemoveXattr(c, node.real, name); },
+            [&](FileSystem& f, const OpContext& c) { return f.RemoveXattr(c, node.model, name); }});
       case 2: {
         Log("getxattr " + id);
         const auto real = OnReal(
@@ -643,19 +642,18 @@ class FsWorkload {
   // Collects up to `limit` entries into `out`.
   static Status List(FileSystem& file_system, const OpContext& context, InodeNumber ino,
                      uint64_t cookie, bool plus, size_t limit, std::vector<Listed>* out) {
-    return file_system.ReadDirectory(
-        context, ino, cookie, plus, [&](const DirectoryEntry& entry) {
-          if (out->size() >= limit) return false;
-          Listed listed;
-          listed.text = std::string(entry.name) + " type " + std::to_string(entry.type) +
-                        " cookie " + std::to_string(entry.next_cookie);
-          if (entry.attributes != nullptr) listed.text += " " + Describe(*entry.attributes);
-          listed.ino = entry.ino;
-          listed.has_attributes = entry.attributes != nullptr;
-          listed.next_cookie = entry.next_cookie;
-          out->push_back(std::move(listed));
-          return true;
-        });
+    return file_system.ReadDirectory(context, ino, cookie, plus, [&](const DirectoryEntry& entry) {
+      if (out->size() >= limit) return false;
+      Listed listed;
+      listed.text = std::string(entry.name) + " type " + std::to_string(entry.type) + " cookie " +
+                    std::to_string(entry.next_cookie);
+      if (entry.attributes != nullptr) listed.text += " " + Describe(*entry.attributes);
+      listed.ino = entry.ino;
+      listed.has_attributes = entry.attributes != nullptr;
+      listed.next_cookie = entry.next_cookie;
+      out->push_back(std::move(listed));
+      return true;
+    });
   }
   void SameListing(const Known& node, uint64_t cookie, bool plus, size_t limit) {
     std::vector<Listed> real_entries;
@@ -749,7 +747,7 @@ class FsWorkload {
   std::unique_ptr<FileSystem> file_system_;
   std::unique_ptr<ModelFs> model_;
   std::vector<Known> known_;
-  std::deque<Known> forgotten_;  // lookup count 0
+  std::deque<Known> forgotten_;            // lookup count 0
   std::map<uint64_t, uint64_t> model_of_;  // real number -> the model's
   OpContext context_;                      // of the last operation
   bool injected_ = false;

@@ -66,7 +66,8 @@ State WriteHistory(Db* db) {
     if (flush) {
       EXPECT_TRUE(db->Flush().ok());
     }
-    for (int level = 0; level < levels; ++level) EXPECT_TRUE(db->Compact({level}, never, nullptr).ok());
+    for (int level = 0; level < levels; ++level)
+      EXPECT_TRUE(db->Compact({level}, never, nullptr).ok());
   };
   for (int i = 0; i < 120; ++i) put(Key(i), Value(i, 1));
   for (int i = 0; i < 20; ++i) put("dead" + std::to_string(10 + i), "x");
@@ -130,7 +131,8 @@ void WriteGolden(const std::filesystem::path& directory) {
   for (const std::string& name : *names) {
     std::string contents = *left->Contents(name);
     if (name.starts_with("MANIFEST")) {
-      // What was allocated ahead is zeros, which a reader takes as the end, like the end of the file.
+      // What was allocated ahead is zeros, which a reader takes as the end, like the end of the
+      // file.
       contents.resize((contents.find_last_not_of('\0') + 16) / 16 * 16);
     }
     std::ofstream(directory / name, std::ios::binary) << contents;

@@ -1,6 +1,6 @@
-// Writers used to wait for ever at the stop trigger of level 0 if nothing could make level 0 smaller:
-// because a damaged table was in the way of every compaction, or the disk refused each. And one damaged
-// table stopped all compaction, wherever it lay.
+// Writers used to wait for ever at the stop trigger of level 0 if nothing could make level 0
+// smaller: because a damaged table was in the way of every compaction, or the disk refused each.
+// And one damaged table stopped all compaction, wherever it lay.
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -4,8 +4,8 @@
 // down. The tables they are merged with reach further, and so did the tombstone that was lost: the
 // value it hid, deeper still, came back (dgraph-io/badger PR 1422).
 //
-// Q3: badger's iterators could not report a read error: it looked like the end of the input. The merge
-// installed what it had, and removed the rest with its inputs.
+// Q3: badger's iterators could not report a read error: it looked like the end of the input. The
+// merge installed what it had, and removed the rest with its inputs.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -137,14 +137,15 @@ TEST_F(ResurrectionTest, AReadErrorInAMergeIsNotTheEndOfItsInput) {
   uint64_t failed = 0;
   for (uint64_t pass_count = 0;; ++pass_count) {
     storage_.faults().Clear();
-    storage_.faults().Add({FaultOperation::kRead, ".sst", pass_count, 1,
-                           io::Status::IoError("injected", {}, EIO)});
+    storage_.faults().Add(
+        {FaultOperation::kRead, ".sst", pass_count, 1, io::Status::IoError("injected", {}, EIO)});
     const io::Status status = db_->Compact({1}, never_, nullptr);
     const bool injected = storage_.faults().injected_count() > 0;
     storage_.faults().Clear();
     EXPECT_EQ(status.ok(), !injected) << status.ToString();
     for (int i = 0; i < kKeyCount; i += 97) {
-      ASSERT_EQ(Exists("k" + std::to_string(10000 + i)), i % 2 == 1) << i << " after " << pass_count;
+      ASSERT_EQ(Exists("k" + std::to_string(10000 + i)), i % 2 == 1)
+          << i << " after " << pass_count;
     }
     if (!injected) break;
     ++failed;

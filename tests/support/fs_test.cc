@@ -117,11 +117,11 @@ InodeNumber FsTest::Find(InodeNumber parent, std::string_view name) {
 
 std::vector<std::string> FsTest::List(InodeNumber ino, uint64_t cookie) {
   std::vector<std::string> names;
-  const io::Status status = fs().ReadDirectory(
-      context_, ino, cookie, /*with_attributes=*/false, [&](const fs::DirectoryEntry& entry) {
-        names.emplace_back(entry.name);
-        return true;
-      });
+  const io::Status status = fs().ReadDirectory(context_, ino, cookie, /*with_attributes=*/false,
+                                               [&](const fs::DirectoryEntry& entry) {
+                                                 names.emplace_back(entry.name);
+                                                 return true;
+                                               });
   EXPECT_TRUE(status.ok()) << status.ToString();
   return names;
 }

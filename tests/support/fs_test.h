@@ -88,8 +88,8 @@ class FsTest : public ::testing::TestWithParam<EngineKind> {
 
 }  // namespace terracefs::testing
 
-#define INSTANTIATE_FS_TEST(suite)                                                         \
-  INSTANTIATE_TEST_SUITE_P(, suite,                                                        \
-                           ::testing::Values(::terracefs::testing::EngineKind::kMemory,    \
-                                             ::terracefs::testing::EngineKind::kReal),     \
+#define INSTANTIATE_FS_TEST(suite)                                                      \
+  INSTANTIATE_TEST_SUITE_P(, suite,                                                     \
+                           ::testing::Values(::terracefs::testing::EngineKind::kMemory, \
+                                             ::terracefs::testing::EngineKind::kReal),  \
                            ::terracefs::testing::EngineName)

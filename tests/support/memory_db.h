@@ -26,8 +26,8 @@ class MemoryDb final : public lsm::Db {
   // Another engine with the same content, as the next process would find it. Without faults.
   std::unique_ptr<MemoryDb> Clone() const;
 
-  // One in `n` of the cache_only reads answers WouldBlock, and one in `n` of the questions whether a
-  // write would stall is answered with yes; 0: none.
+  // One in `n` of the cache_only reads answers WouldBlock, and one in `n` of the questions whether
+  // a write would stall is answered with yes; 0: none.
   void SetWouldBlockOneIn(uint64_t n, uint64_t seed);
   // The Write after `count` more ones fails with `status`; nothing of it happens.
   void FailWriteAfter(uint64_t count, const io::Status& status);

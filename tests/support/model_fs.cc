@@ -31,8 +31,8 @@ bool IsDots(std::string_view name) { return name == "." || name == ".."; }
 
 Status CheckXattrName(std::string_view name) {
   if (name.empty() || name.size() > 255) return Status::Posix(ERANGE);
-  const bool known = name.starts_with("user.") || name.starts_with("trusted.") ||
-                     name.starts_with("security.");
+  const bool known =
+      name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("security.");
   if (!known) return Status::Posix(EOPNOTSUPP);
   return name.back() == '.' ? Status::Posix(EINVAL) : Status::Ok();
 }
@@ -430,10 +430,9 @@ Status ModelFs::ReadDirectory(const OpContext& /*context*/, InodeNumber ino, uin
   if (node->attributes.nlink == 0) return Status::Ok();
   const auto pass = [&] {
     if (cookie < 1 && !visit({.name = ".", .ino = ino, .type = S_IFDIR, .next_cookie = 1})) return;
-    if (cookie < 2 && !visit({.name = "..",
-                              .ino = InodeNumber{node->parent},
-                              .type = S_IFDIR,
-                              .next_cookie = 2})) {
+    if (cookie < 2 &&
+        !visit(
+            {.name = "..", .ino = InodeNumber{node->parent}, .type = S_IFDIR, .next_cookie = 2})) {
       return;
     }
     std::map<uint64_t, std::string_view> listing;

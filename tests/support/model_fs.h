@@ -43,8 +43,7 @@ class ModelFs final : public fs::FileSystem {
   io::Status RemoveDirectory(const fs::OpContext& context, fs::InodeNumber parent,
                              std::string_view name) override;
   io::Status Rename(const fs::OpContext& context, fs::InodeNumber parent, std::string_view name,
-                    fs::InodeNumber new_parent, std::string_view new_name,
-                    uint32_t flags) override;
+                    fs::InodeNumber new_parent, std::string_view new_name, uint32_t flags) override;
   io::Result<std::string> ReadLink(const fs::OpContext& context, fs::InodeNumber ino) override;
   io::Result<size_t> Read(const fs::OpContext& context, fs::InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;
@@ -62,9 +61,7 @@ class ModelFs final : public fs::FileSystem {
   io::Status RemoveXattr(const fs::OpContext& context, fs::InodeNumber ino,
                          std::string_view name) override;
   io::Result<fs::SpaceUsage> StatFs() override { return fs::SpaceUsage{}; }
-  io::Result<std::vector<std::string>> CheckTree() override {
-    return std::vector<std::string>();
-  }
+  io::Result<std::vector<std::string>> CheckTree() override { return std::vector<std::string>(); }
   uint64_t LookupCountTotal() const override;
 
  private:

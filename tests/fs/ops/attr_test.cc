@@ -164,9 +164,7 @@ TEST_P(AttrTest, NamesOfXattrsFillAtMostWhatCanBeListed) {
 
 TEST_P(AttrTest, ACapabilityGoesWithAWriteATruncationAndAChown) {
   const Attributes file = Create(kRootInode, "file", 0755);
-  const auto has = [&] {
-    return fs().GetXattr(context_, file.ino, "security.capability").ok();
-  };
+  const auto has = [&] { return fs().GetXattr(context_, file.ino, "security.capability").ok(); };
   ASSERT_EQ(SetX(file.ino, "user.stays", "x"), 0);
   ASSERT_EQ(SetX(file.ino, "security.capability", "cap"), 0);
   ASSERT_EQ(Write(file.ino, 0, "x"), 0);

@@ -89,18 +89,18 @@ TEST_P(ReaddirTest, WithoutWaitingItEndsEarlyOrNotAtAll) {
   if (!memory()) GTEST_SKIP();
   CreateMany(500);
   for (const bool plus : {false, true}) {
-    engine_->memory()->SetWouldBlockOneIn(plus ? 90 : 40, 3);
+    engine_->memory()->SetWouldBlockOneIn(plus ? 60 : 4, 3);
     uint64_t cookie = 0;
     std::vector<InodeNumber> seen;
     int blocked_count = 0;
     for (;;) {
       const size_t before = seen.size();
-      const int error = Errno(fs().ReadDirectory(no_wait_, kRootInode, cookie, plus,
-                                                 [&](const DirectoryEntry& entry) {
-                                                   seen.push_back(entry.ino);
-                                                   cookie = entry.next_cookie;
-                                                   return true;
-                                                 }));
+      const int error = Errno(
+          fs().ReadDirectory(no_wait_, kRootInode, cookie, plus, [&](const DirectoryEntry& entry) {
+            seen.push_back(entry.ino);
+            cookie = entry.next_cookie;
+            return true;
+          }));
       if (error == kErrnoWouldBlock) {
         EXPECT_EQ(seen.size(), before);
         ++blocked_count;

@@ -20,8 +20,9 @@ void ExpectRules(const DropRules::Scope& scope, const std::vector<Judged>& entri
   DropRules rules(scope);
   std::array<uint64_t, kDropRuleCount> counts{};
   for (const Judged& entry : entries) {
-    EXPECT_EQ(DropRuleName(rules.Judge(MakeInternalKey(entry.user_key, entry.sequence, entry.kind))),
-              DropRuleName(entry.rule))
+    EXPECT_EQ(
+        DropRuleName(rules.Judge(MakeInternalKey(entry.user_key, entry.sequence, entry.kind))),
+        DropRuleName(entry.rule))
         << entry.user_key << "@" << entry.sequence;
     ++counts[static_cast<size_t>(entry.rule)];
   }

@@ -35,12 +35,13 @@ class JobTest : public ::testing::Test {
     return plan;
   }
   io::Result<VersionEdit> Merge(const CompactionPlan& plan, SequenceNumber snapshot = 1000) {
-    return RunMerge(bench_.environment(), plan, shape_, snapshot,
-                    [this] {
-                      ++steps_;
-                      return steps_ >= stop_after_ ? io::Status::Cancelled() : io::Status::Ok();
-                    },
-                    &counters_);
+    return RunMerge(
+        bench_.environment(), plan, shape_, snapshot,
+        [this] {
+          ++steps_;
+          return steps_ >= stop_after_ ? io::Status::Cancelled() : io::Status::Ok();
+        },
+        &counters_);
   }
   Strings Contents(const VersionEdit& edit) {
     std::vector<FileRef> files;
@@ -174,17 +175,21 @@ TEST_F(JobTest, AnInputWithFewerEntriesThanTheManifestSaysIsCorruption) {
 
 TEST_F(JobTest, FlushWritesOneLevel0TableWithItsDeadRanges) {
   MemTable table;
-  Fill(table, [](WriteBatch& batch) {
-    batch.Put("a", "1");
-    batch.Put("d1", "dead");
-    batch.Delete("old");
-    batch.Delete("gone");
-    batch.DropRange("d", "e");
-    batch.DropRange("e", "f");
-    batch.AddCounter(1, 5);
-  }, 10);
+  Fill(
+      table,
+      [](WriteBatch& batch) {
+        batch.Put("a", "1");
+        batch.Put("d1", "dead");
+        batch.Delete("old");
+        batch.Delete("gone");
+        batch.DropRange("d", "e");
+        batch.DropRange("e", "f");
+        batch.AddCounter(1, 5);
+      },
+      10);
   SetVersion({{3, bench_.WriteTable({{"old", 1, "x"}})}});
-  const auto edit = RunFlush(bench_.environment(), table, shape_, 1000, &flushed_bytes_, &counters_);
+  const auto edit =
+      RunFlush(bench_.environment(), table, shape_, 1000, &flushed_bytes_, &counters_);
   ASSERT_TRUE(edit.ok()) << edit.status().ToString();
   ASSERT_EQ(edit->added_files.size(), 1U);
   EXPECT_EQ(edit->added_files[0].level, 0);
@@ -200,8 +205,10 @@ TEST_F(JobTest, FlushWritesOneLevel0TableWithItsDeadRanges) {
 
 TEST_F(JobTest, AFlushOfNothingButADropAddsTheDrop) {
   MemTable table;
-  Fill(table, [](WriteBatch& batch) { batch.DropRange("d", "e"); }, 10);
-  const auto edit = RunFlush(bench_.environment(), table, shape_, 1000, &flushed_bytes_, &counters_);
+  Fill(
+      table, [](WriteBatch& batch) { batch.DropRange("d", "e"); }, 10);
+  const auto edit =
+      RunFlush(bench_.environment(), table, shape_, 1000, &flushed_bytes_, &counters_);
   ASSERT_TRUE(edit.ok());
   EXPECT_TRUE(edit->added_files.empty());
   EXPECT_EQ(edit->added_drops.size(), 1U);
@@ -209,7 +216,8 @@ TEST_F(JobTest, AFlushOfNothingButADropAddsTheDrop) {
 
 TEST_F(JobTest, AFailedFlushLeavesNothing) {
   MemTable table;
-  Fill(table, [](WriteBatch& batch) { batch.Put("a", "1"); }, 10);
+  Fill(
+      table, [](WriteBatch& batch) { batch.Put("a", "1"); }, 10);
   testing::FaultRule rule;
   rule.operation = testing::FaultOperation::kSync;
   rule.status = io::Status::NoSpace("injected");
@@ -217,7 +225,8 @@ TEST_F(JobTest, AFailedFlushLeavesNothing) {
   EXPECT_FALSE(
       RunFlush(bench_.environment(), table, shape_, 1000, &flushed_bytes_, &counters_).ok());
   EXPECT_TRUE(bench_.TableNames().empty());
-  const auto again = RunFlush(bench_.environment(), table, shape_, 1000, &flushed_bytes_, &counters_);
+  const auto again =
+      RunFlush(bench_.environment(), table, shape_, 1000, &flushed_bytes_, &counters_);
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(Contents(*again), (Strings{"a@10=1"}));
 }

@@ -54,7 +54,10 @@ TEST_F(PickerTest, NothingIsDueWhileEveryLevelIsBelowItsTarget) {
 }
 
 TEST_F(PickerTest, ScoresAreTablesAtLevel0AndBytesBelow) {
-  SetTables({{0, {9, "a", "b"}}, {0, {8, "c", "d"}}, {0, {7, "e", "f"}}, {1, {1, "a", "c", 25'000}},
+  SetTables({{0, {9, "a", "b"}},
+             {0, {8, "c", "d"}},
+             {0, {7, "e", "f"}},
+             {1, {1, "a", "c", 25'000}},
              {2, {2, "a", "z", 50'000}}});
   EXPECT_DOUBLE_EQ(LevelScore(Context(), 0), 1.5);
   EXPECT_DOUBLE_EQ(LevelScore(Context(), 1), 2.5);
@@ -71,8 +74,14 @@ TEST_F(PickerTest, ScoresAreTablesAtLevel0AndBytesBelow) {
 }
 
 TEST_F(PickerTest, Level0PullsInWhatOverlapsTransitively) {
-  SetTables({{0, {9, "m", "p"}}, {0, {8, "c", "f"}}, {0, {7, "e", "n"}}, {0, {6, "x", "z"}},
-             {0, {5, "a", "c"}}, {1, {1, "a", "b"}}, {1, {2, "p", "q"}}, {1, {3, "r", "s"}}});
+  SetTables({{0, {9, "m", "p"}},
+             {0, {8, "c", "f"}},
+             {0, {7, "e", "n"}},
+             {0, {6, "x", "z"}},
+             {0, {5, "a", "c"}},
+             {1, {1, "a", "b"}},
+             {1, {2, "p", "q"}},
+             {1, {3, "r", "s"}}});
   const auto plan = Pick();
   ASSERT_TRUE(plan);
   EXPECT_EQ(plan->level, 0);
@@ -124,8 +133,12 @@ TEST_F(PickerTest, ATableWithGarbageOrTooMuchBelowIsNotMoved) {
 }
 
 TEST_F(PickerTest, TheTableWithTheLeastBelowItGoesDown) {
-  SetTables({{1, {1, "a", "c", 4000}}, {1, {2, "d", "f", 4000}}, {1, {3, "g", "i", 4000}},
-             {2, {4, "a", "b", 4000}}, {2, {5, "d", "d", 1000}}, {2, {6, "h", "z", 9000}}});
+  SetTables({{1, {1, "a", "c", 4000}},
+             {1, {2, "d", "f", 4000}},
+             {1, {3, "g", "i", 4000}},
+             {2, {4, "a", "b", 4000}},
+             {2, {5, "d", "d", 1000}},
+             {2, {6, "h", "z", 9000}}});
   const auto plan = Pick();
   ASSERT_TRUE(plan);
   EXPECT_EQ(Numbers(plan->inputs[0]), (std::vector<FileNumber>{2}));
@@ -220,9 +233,14 @@ TEST_F(PickerTest, DueDeadEntriesAreRewrittenInPlace) {
 }
 
 TEST_F(PickerTest, DamagedTablesAreLeftAloneAndTheRestGoesOn) {
-  SetTables({{0, {9, "a", "c"}}, {0, {8, "b", "d"}}, {0, {7, "x", "z"}},
-             {1, {1, "a", "b", 20'000}}, {1, {2, "m", "n", 20'000}}, {2, {3, "m", "m", 1}},
-             {5, {4, "a", "b", 1000, 0, 1, 1}}, {5, {5, "c", "d", 1000, 0, 1, 1}}});
+  SetTables({{0, {9, "a", "c"}},
+             {0, {8, "b", "d"}},
+             {0, {7, "x", "z"}},
+             {1, {1, "a", "b", 20'000}},
+             {1, {2, "m", "n", 20'000}},
+             {2, {3, "m", "m", 1}},
+             {5, {4, "a", "b", 1000, 0, 1, 1}},
+             {5, {5, "c", "d", 1000, 0, 1, 1}}});
   quarantined_ = {8, 1, 4};
   auto plan = Pick();
   ASSERT_TRUE(plan);
@@ -273,7 +291,9 @@ TEST_F(PickerTest, ManualSlicesVisitEveryTableOnce) {
 }
 
 TEST_F(PickerTest, ManualInPlaceTakesOnlyTablesWithGarbage) {
-  SetTables({{2, {1, "a", "b"}}, {2, {2, "c", "d", 1000, 0, 1, 999}}, {2, {3, "e", "f"}},
+  SetTables({{2, {1, "a", "b"}},
+             {2, {2, "c", "d", 1000, 0, 1, 999}},
+             {2, {3, "e", "f"}},
              {2, {4, "g", "h", 1000, 0, 0, 0, 999}}});
   auto plan = PickManual(Context(), 2, true, "");
   ASSERT_TRUE(plan);
@@ -350,7 +370,8 @@ TEST_F(PickerTest, DoingWhatItSaysComesToAnEnd) {
       ASSERT_TRUE(version.ok()) << version.status().ToString();
       shape_.version = *version;
     }
-    for (int level = 0; level < kLevelCount - 1; ++level) EXPECT_LT(LevelScore(Context(), level), 1);
+    for (int level = 0; level < kLevelCount - 1; ++level)
+      EXPECT_LT(LevelScore(Context(), level), 1);
   }
 }
 

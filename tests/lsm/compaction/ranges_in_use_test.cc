@@ -18,7 +18,8 @@ CompactionPlan Plan(int level, int output_level, const std::vector<TableSpec>& s
 }
 
 TEST(CompactionPlanTest, HullSpansBothSides) {
-  const CompactionPlan plan = Plan(0, 1, {{1, "d", "f"}, {2, "e", "k"}}, {{3, "b", "d"}, {4, "h", "i"}});
+  const CompactionPlan plan =
+      Plan(0, 1, {{1, "d", "f"}, {2, "e", "k"}}, {{3, "b", "d"}, {4, "h", "i"}});
   EXPECT_EQ(plan.smallest_user_key(), "b");
   EXPECT_EQ(plan.largest_user_key(), "k");
   EXPECT_EQ(plan.InputBytes(), 4000U);
@@ -37,15 +38,18 @@ TEST(RangesInUseTest, ConflictsWhereTwoJobsCouldMeet) {
       {"shared target", Plan(1, 2, {{1, "a", "b"}}, {{9, "a", "z"}}),
        Plan(1, 2, {{2, "c", "d"}}, {{9, "a", "z"}}), true},
       {"disjoint", Plan(1, 2, {{1, "a", "c"}}), Plan(1, 2, {{2, "d", "f"}}), false},
-      {"touching ends are inclusive", Plan(1, 2, {{1, "a", "c"}}), Plan(1, 2, {{2, "c", "f"}}), true},
+      {"touching ends are inclusive", Plan(1, 2, {{1, "a", "c"}}), Plan(1, 2, {{2, "c", "f"}}),
+       true},
       {"empty targets, same range", Plan(1, 2, {{1, "a", "m"}}), Plan(1, 2, {{2, "f", "g"}}), true},
-      {"into a level that is being emptied", Plan(2, 3, {{1, "a", "m"}}), Plan(1, 2, {{2, "f", "g"}}),
-       true},
-      {"out of a level that is being filled", Plan(1, 2, {{1, "a", "m"}}), Plan(2, 3, {{2, "f", "g"}}),
-       true},
+      {"into a level that is being emptied", Plan(2, 3, {{1, "a", "m"}}),
+       Plan(1, 2, {{2, "f", "g"}}), true},
+      {"out of a level that is being filled", Plan(1, 2, {{1, "a", "m"}}),
+       Plan(2, 3, {{2, "f", "g"}}), true},
       {"levels apart", Plan(1, 2, {{1, "a", "m"}}), Plan(3, 4, {{2, "f", "g"}}), false},
-      {"in place beside its own level", Plan(2, 2, {{1, "a", "m"}}), Plan(3, 4, {{2, "a", "m"}}), false},
-      {"in place where a job writes", Plan(1, 2, {{1, "a", "m"}}), Plan(2, 2, {{2, "f", "g"}}), true},
+      {"in place beside its own level", Plan(2, 2, {{1, "a", "m"}}), Plan(3, 4, {{2, "a", "m"}}),
+       false},
+      {"in place where a job writes", Plan(1, 2, {{1, "a", "m"}}), Plan(2, 2, {{2, "f", "g"}}),
+       true},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);

@@ -80,8 +80,8 @@ TEST_F(TableSetWriterTest, WhatIsNotHandedOutIsRemoved) {
 
 TEST_F(TableSetWriterTest, AnyFailureIsReportedAndLeavesNothing) {
   for (const FaultOperation operation :
-       {FaultOperation::kCreate, FaultOperation::kWrite, FaultOperation::kSync, FaultOperation::kOpen,
-        FaultOperation::kRead, FaultOperation::kSyncDirectory}) {
+       {FaultOperation::kCreate, FaultOperation::kWrite, FaultOperation::kSync,
+        FaultOperation::kOpen, FaultOperation::kRead, FaultOperation::kSyncDirectory}) {
     SCOPED_TRACE("operation " + std::to_string(static_cast<int>(operation)));
     FailNext(operation, io::Status::NoSpace("injected"));
     {

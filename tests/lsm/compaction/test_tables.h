@@ -96,10 +96,10 @@ class JobBench {
         value.clear();
         io::PutFixed64(&value, 1000);
       }
-      const io::Status status = writer.Add(
-          MakeInternalKey(entry.user_key, entry.sequence,
-                          deletion ? EntryKind::kDelete : EntryKind::kValue),
-          value);
+      const io::Status status =
+          writer.Add(MakeInternalKey(entry.user_key, entry.sequence,
+                                     deletion ? EntryKind::kDelete : EntryKind::kValue),
+                     value);
       EXPECT_TRUE(status.ok()) << status.ToString();
     }
     auto files = writer.Finish();

@@ -44,7 +44,8 @@ class VersionSetTest : public ::testing::Test {
 
   // The file that a table's meta promises.
   FileRef PutTable(const TableSpec& spec) {
-    storage_->PutContents(FileName(FileKind::kTable, spec.number), std::string(spec.file_bytes, 't'));
+    storage_->PutContents(FileName(FileKind::kTable, spec.number),
+                          std::string(spec.file_bytes, 't'));
     set_->MarkNumberUsed(spec.number);
     return MakeTable(spec);
   }
@@ -80,7 +81,8 @@ class VersionSetTest : public ::testing::Test {
       FileRef file = PutTable({set_->NewFileNumber(), "a" + long_key, "b" + long_key});
       VersionEdit edit;
       edit.added_files = {{5, file}};
-      for (const FileRef& old : set_->current()->files(5)) edit.removed_files.push_back({5, old->number});
+      for (const FileRef& old : set_->current()->files(5))
+        edit.removed_files.push_back({5, old->number});
       const FileNumber before = set_->manifest_number();
       TRY(set_->LogAndApply(std::move(edit), nullptr));
       if (set_->manifest_number() != before) return io::Status::Ok();
@@ -275,9 +277,9 @@ TEST_F(VersionSetTest, AGrownManifestIsReplaced) {
   EXPECT_EQ(Numbers(set_->current()->files(5)), files);
 }
 
-// Wherever replacing the manifest fails: as long as CURRENT surely names the old one, it goes on, and
-// nothing is left of the new one. If CURRENT was renamed but not durably, no edit may follow: it
-// would be in one of the two, and the next open might read the other.
+// Wherever replacing the manifest fails: as long as CURRENT surely names the old one, it goes on,
+// and nothing is left of the new one. If CURRENT was renamed but not durably, no edit may follow:
+// it would be in one of the two, and the next open might read the other.
 TEST_F(VersionSetTest, AFailedReplacementGoesOnOnlyIfCurrentIsCertain) {
   struct Case {
     FaultOperation operation;
@@ -299,8 +301,8 @@ TEST_F(VersionSetTest, AFailedReplacementGoesOnOnlyIfCurrentIsCertain) {
   };
   for (const io::Status& error : {kEio, kEnospc}) {
     for (const Case& c : cases) {
-      SCOPED_TRACE("operation " + std::to_string(static_cast<int>(c.operation)) + " " + c.name_part +
-                   " effect " + std::to_string(static_cast<int>(c.effect)) + ": " +
+      SCOPED_TRACE("operation " + std::to_string(static_cast<int>(c.operation)) + " " +
+                   c.name_part + " effect " + std::to_string(static_cast<int>(c.effect)) + ": " +
                    error.ToString());
       storage_ = std::make_unique<testing::SimStorage>();
       ASSERT_TRUE(VersionSet::Create(*storage_).ok());
@@ -365,7 +367,8 @@ TEST_F(VersionSetTest, TablesOlderThanADropThatMeetsThemAreMarked) {
   EXPECT_EQ(pending(0), 100);
   EXPECT_EQ(pending(1), 0) << "the end of a range is alive";
   EXPECT_TRUE(set_->DropsToRetire().empty());
-  // A table that was being written when the drop came is marked as it arrives; one written after is not.
+  // A table that was being written when the drop came is marked as it arrives; one written after is
+  // not.
   TableSpec before{22, "b", "cc"};
   before.drop_sequence = 899;
   ASSERT_TRUE(Add(2, PutTable(before)).ok());

@@ -17,8 +17,11 @@ bool IsCorruption(const io::Result<std::shared_ptr<const Version>>& version) {
 }
 
 TEST(VersionTest, Level0IsNewestFirstBySequenceAndDeeperLevelsByKey) {
-  const auto version = MakeVersion({{0, {1, "a", "z", 1, 50}}, {0, {2, "a", "z", 1, 70}},
-                                    {0, {3, "a", "z", 1, 60}}, {1, {4, "m", "n"}}, {1, {5, "a", "b"}}});
+  const auto version = MakeVersion({{0, {1, "a", "z", 1, 50}},
+                                    {0, {2, "a", "z", 1, 70}},
+                                    {0, {3, "a", "z", 1, 60}},
+                                    {1, {4, "m", "n"}},
+                                    {1, {5, "a", "b"}}});
   EXPECT_EQ(Numbers(version->files(0)), (FileNumbers{2, 3, 1}));
   EXPECT_EQ(Numbers(version->files(1)), (FileNumbers{5, 4}));
   EXPECT_EQ(version->LevelBytes(0), 3U);
@@ -59,8 +62,11 @@ TEST(VersionTest, WhatDoesNotFitIsCorruption) {
 }
 
 TEST(VersionTest, OverlappingIsInclusiveAtBothEnds) {
-  const auto version = MakeVersion({{0, {8, "c", "f"}}, {0, {9, "a", "z"}}, {2, {1, "b", "d"}},
-                                    {2, {2, "f", "h"}}, {2, {3, "k", "k"}}});
+  const auto version = MakeVersion({{0, {8, "c", "f"}},
+                                    {0, {9, "a", "z"}},
+                                    {2, {1, "b", "d"}},
+                                    {2, {2, "f", "h"}},
+                                    {2, {3, "k", "k"}}});
   struct Case {
     int level;
     const char* begin;
@@ -68,9 +74,9 @@ TEST(VersionTest, OverlappingIsInclusiveAtBothEnds) {
     FileNumbers expected;
   };
   const Case cases[] = {
-      {2, "a", "az", {}},        {2, "a", "b", {1}},     {2, "d", "f", {1, 2}}, {2, "d0", "e", {}},
-      {2, "h", "k", {2, 3}},     {2, "k", "k", {3}},     {2, "l", "z", {}},     {2, "", "z", {1, 2, 3}},
-      {0, "g", "g", {9}},        {0, "f", "f", {9, 8}},  {1, "a", "z", {}},
+      {2, "a", "az", {}},    {2, "a", "b", {1}},    {2, "d", "f", {1, 2}}, {2, "d0", "e", {}},
+      {2, "h", "k", {2, 3}}, {2, "k", "k", {3}},    {2, "l", "z", {}},     {2, "", "z", {1, 2, 3}},
+      {0, "g", "g", {9}},    {0, "f", "f", {9, 8}}, {1, "a", "z", {}},
   };
   for (const Case& c : cases) {
     EXPECT_EQ(Numbers(version->Overlapping(c.level, c.begin, c.end)), c.expected)
@@ -88,7 +94,9 @@ TEST(VersionTest, FindFileGivesTheFirstThatEndsAtOrAfterTheKey) {
 }
 
 TEST(VersionTest, DeeperMayContainAsksEveryLevelBelow) {
-  const auto version = MakeVersion({{0, {9, "a", "b"}}, {1, {1, "c", "d"}}, {3, {2, "e", "f"}},
+  const auto version = MakeVersion({{0, {9, "a", "b"}},
+                                    {1, {1, "c", "d"}},
+                                    {3, {2, "e", "f"}},
                                     {kLevelCount - 1, {3, "g", "h"}}});
   EXPECT_TRUE(version->DeeperMayContain(-1, "a"));
   EXPECT_FALSE(version->DeeperMayContain(0, "a"));

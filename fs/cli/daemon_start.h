@@ -10,7 +10,7 @@ namespace terracefs::fs {
 using DaemonBody = std::function<io::Status(const std::function<void()>& live)>;
 
 struct DaemonStart {
-  io::Status status;  // ok: the daemon is live
+  io::Status status;         // ok: the daemon is live
   bool interrupted = false;  // by SIGINT or SIGTERM; the daemon has been told to end, and has
 };
 

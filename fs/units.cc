@@ -1,4 +1,4 @@
-#include "fs/cli/units.h"
+#include "fs/units.h"
 
 #include <fmt/format.h>
 
@@ -19,18 +19,24 @@ struct Unit {
 };
 
 constexpr std::array kSizeUnits = {
-    Unit{"", 1},           Unit{"B", 1},          Unit{"K", io::kKiB},
-    Unit{"M", io::kMiB},   Unit{"G", io::kGiB},   Unit{"T", 1024 * io::kGiB},
-    Unit{"KiB", io::kKiB}, Unit{"MiB", io::kMiB}, Unit{"GiB", io::kGiB},
-    Unit{"TiB", 1024 * io::kGiB},
+    Unit{"", 1},           Unit{"B", 1},
+    Unit{"K", io::kKiB},   Unit{"M", io::kMiB},
+    Unit{"G", io::kGiB},   Unit{"T", 1024 * io::kGiB},
+    Unit{"KiB", io::kKiB}, Unit{"MiB", io::kMiB},
+    Unit{"GiB", io::kGiB}, Unit{"TiB", 1024 * io::kGiB},
 };
 constexpr std::array kDurationUnits = {
-    Unit{"ms", 1}, Unit{"s", 1000}, Unit{"m", 60'000}, Unit{"h", 3'600'000},
+    Unit{"ms", 1},
+    Unit{"s", 1000},
+    Unit{"m", 60'000},
+    Unit{"h", 3'600'000},
 };
 
-// The number in front of a unit of `units`, in units of the smallest. Nothing if malformed or large.
+// The number in front of a unit of `units`, in units of the smallest. Nothing if malformed or
+// large.
 template <size_t kCount>
-std::optional<uint64_t> ParseWithUnit(std::string_view text, const std::array<Unit, kCount>& units) {
+std::optional<uint64_t> ParseWithUnit(std::string_view text,
+                                      const std::array<Unit, kCount>& units) {
   uint64_t number = 0;
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, number);

@@ -1,4 +1,4 @@
-#include "fs/daemon_start.h"
+#include "fs/cli/daemon_start.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -8,10 +8,12 @@
 
 namespace terracefs::fs {
 
-// Bytes: `4096`, `64K`, `16M`, `2G`, `1T` (powers of 1024; an `iB` or `B` after the letter is fine).
-// Rates are sizes per second. InvalidArgument, naming `text`, for anything else or beyond 2^63.
+// Bytes: `4096`, `64K`, `16M`, `2G`, `1T` (powers of 1024; an `iB` or `B` after the letter is
+// fine). Rates are sizes per second. InvalidArgument, naming `text`, for anything else or beyond
+// 2^63.
 io::Result<uint64_t> ParseSize(std::string_view text);
-// Milliseconds: `500ms`, `5s`, `10m`, `2h`. A number without a unit is InvalidArgument, but for `0`.
+// Milliseconds: `500ms`, `5s`, `10m`, `2h`. A number without a unit is InvalidArgument, but for
+// `0`.
 io::Result<int64_t> ParseDurationMs(std::string_view text);
 // A decimal number without sign, blanks or unit.
 io::Result<uint64_t> ParseCount(std::string_view text);
