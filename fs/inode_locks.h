@@ -42,7 +42,9 @@ class LockedInode {
 // are waited for in ascending order of inode numbers only; out of order they are tried.
 class LockSet {
  public:
-  static constexpr size_t kCountMax = 4;
+  // Rename: two directories, what their names stand for, and what they stood for in the round
+  // before.
+  static constexpr size_t kCountMax = 6;
 
   LockSet(InodeTable& table, bool may_wait) : table_(table), may_wait_(may_wait) {}
   ~LockSet() { Release(); }

@@ -51,7 +51,8 @@ Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumb
     return Status::Posix(EMLINK);
   }
 
-  const InodeNumber ino { TRY(allocator_.Allocate(context.may_wait)) };
+  const uint64_t number = TRY(allocator_.Allocate(context.may_wait));
+  const InodeNumber ino{number};
   const Ownership ownership = OwnershipOfNew(context, directory.record(), spec.mode);
   const int64_t now_ns = Now();
   InodeRecord record;

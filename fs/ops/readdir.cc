@@ -117,10 +117,12 @@ Status DirectoryPass::VisitWithAttributes(InodeNumber ino, const InodeRecord& di
     names_.clear();
     for (; entries->Valid() && pending_.size() < kAttributeBatchCount; entries->Next()) {
       const ListingEntry entry = TRY(DecodeListing(entries->value()));
-      pending_.push_back({
-        .entry = entry, .name_offset = names_.size(), .cookie = TRY(CookieOf(entries->key()))
-        , .attributes = {}, .has_attributes = false
-      });
+      const uint64_t entry_cookie = TRY(CookieOf(entries->key()));
+      pending_.push_back({.entry = entry,
+                          .name_offset = names_.size(),
+                          .cookie = entry_cookie,
+                          .attributes = {},
+                          .has_attributes = false});
       names_.append(entry.name);
     }
     TRY(ReadAttributes());

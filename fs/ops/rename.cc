@@ -75,7 +75,7 @@ struct FileSystemImpl::RenameEnds {
 // or turns out to need the rename lock, starts over with all that was seen; the names are looked up
 // again each time, under the locks of their directories.
 Status FileSystemImpl::LockRenameEnds(const OpContext& context, RenameEnds* ends) {
-  std::array<InodeNumber, LockSet::kCountMax> wanted{ends->parent, ends->new_parent};
+  std::array<InodeNumber, 4> wanted{ends->parent, ends->new_parent};
   size_t wanted_count = 2;
   for (;;) {
     Status status = ends->locks.LockMany(std::span(wanted).first(wanted_count));
@@ -116,8 +116,8 @@ Status FileSystemImpl::CheckNotInside(const OpContext& context, InodeNumber dire
   for (int depth = 0; depth < kDepthMax; ++depth) {
     if (at == directory) return Status::Posix(EINVAL);
     if (at == kRootInode) return Status::Ok();
-    at = TRY(table_.ReadRecord(at, context.may_wait))
-    .parent;
+    const InodeRecord record = TRY(table_.ReadRecord(at, context.may_wait));
+    at = record.parent;
   }
   return Status::Corruption("directories form a cycle", "inode " + std::to_string(inside.value));
 }

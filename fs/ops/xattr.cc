@@ -35,8 +35,10 @@ Status FileSystemImpl::SetXattr(const OpContext& context, InodeNumber ino, std::
   const InodeRecord& old = locked.record();
   if (IsUserXattr(name) && !old.is_regular() && !old.is_directory()) return Status::Posix(EPERM);
   bool exists = false;
-  if (old.xattr_list_bytes > 0) exists = TRY(FindXattr(context, ino, name))
-  .has_value();
+  if (old.xattr_list_bytes > 0) {
+    const std::optional<lsm::PinnedValue> found = TRY(FindXattr(context, ino, name));
+    exists = found.has_value();
+  }
   if (exists && (flags & XATTR_CREATE) != 0) return Status::Posix(EEXIST);
   if (!exists && (flags & XATTR_REPLACE) != 0) return Status::Posix(ENODATA);
   if (!exists && old.xattr_list_bytes + name.size() + 1 > kXattrListBytesMax) {

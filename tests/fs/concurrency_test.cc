@@ -56,14 +56,12 @@ class ConcurrencyTest : public FsTest {
         return fs().RemoveDirectory(context, a, name);
       case 5:
       case 6:
-        return fs().Rename(context, a, name, b, other,
-                           random.OneIn(3) ? RENAME_EXCHANGE : 0U);
+        return fs().Rename(context, a, name, b, other, random.OneIn(3) ? RENAME_EXCHANGE : 0U);
       case 7:
-        return fs().ReadDirectory(context, a, 0, random.OneIn(2),
-                                  [&](const DirectoryEntry& entry) {
-                                    if (entry.attributes != nullptr) late_.fetch_add(1);
-                                    return entry.attributes == nullptr;
-                                  });
+        return fs().ReadDirectory(context, a, 0, random.OneIn(2), [&](const DirectoryEntry& entry) {
+          if (entry.attributes != nullptr) late_.fetch_add(1);
+          return entry.attributes == nullptr;
+        });
       case 8:
         return fs().CheckTree().status();
       default:

@@ -107,7 +107,7 @@ TEST_P(FsckTest, SeesACookieThatWillBeHandedOutAgain) {
 }
 
 TEST_P(FsckTest, SeesDamagedRecords) {
-  raw().PutRaw(InodeKey(file_), "\x01garbage");
+  raw().PutRaw(InodeKey(file_), "\x01");
   raw().PutRaw(std::string("\x10x"), "");
   ExpectSeen("key of a wrong shape in domain 16");
   ExpectSeen("inode record");

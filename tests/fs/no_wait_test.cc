@@ -35,41 +35,42 @@ class NoWaitTest : public FsTest {
   // Each succeeds once, in this order.
   std::vector<Step> Changes() {
     return {
-        {"mknod", [&](const OpContext& c) {
+        {"mknod",
+         [&](const OpContext& c) {
            return Errno(fs().MakeNode(c, kRootInode, "new", S_IFREG | 0644, 0));
          }},
-        {"mkdir", [&](const OpContext& c) {
-           return Errno(fs().MakeDirectory(c, directory_, "sub", 0755));
-         }},
-        {"symlink", [&](const OpContext& c) {
-           return Errno(fs().MakeSymlink(c, directory_, "link", "t"));
-         }},
-        {"link", [&](const OpContext& c) { return Errno(fs().Link(c, file_, directory_, "hard")); }},
-        {"rename", [&](const OpContext& c) {
+        {"mkdir",
+         [&](const OpContext& c) { return Errno(fs().MakeDirectory(c, directory_, "sub", 0755)); }},
+        {"symlink",
+         [&](const OpContext& c) { return Errno(fs().MakeSymlink(c, directory_, "link", "t")); }},
+        {"link",
+         [&](const OpContext& c) { return Errno(fs().Link(c, file_, directory_, "hard")); }},
+        {"rename",
+         [&](const OpContext& c) {
            return Errno(fs().Rename(c, directory_, "sub", kRootInode, "moved", 0));
          }},
-        {"exchange", [&](const OpContext& c) {
+        {"exchange",
+         [&](const OpContext& c) {
            return Errno(fs().Rename(c, directory_, "link", kRootInode, "new", RENAME_EXCHANGE));
          }},
         {"unlink", [&](const OpContext& c) { return Errno(fs().Unlink(c, directory_, "hard")); }},
-        {"rmdir", [&](const OpContext& c) {
-           return Errno(fs().RemoveDirectory(c, kRootInode, "moved"));
-         }},
-        {"write", [&](const OpContext& c) {
+        {"rmdir",
+         [&](const OpContext& c) { return Errno(fs().RemoveDirectory(c, kRootInode, "moved")); }},
+        {"write",
+         [&](const OpContext& c) {
            return Errno(fs().Write(c, file_, 9000, io::AsBytes("more")));
          }},
-        {"setattr", [&](const OpContext& c) {
+        {"setattr",
+         [&](const OpContext& c) {
            AttributeChange change;
            change.size = 2;
            change.mode = 0600;
            return Errno(fs().SetAttributes(c, file_, change));
          }},
-        {"setxattr", [&](const OpContext& c) {
-           return Errno(fs().SetXattr(c, file_, "user.b", "w", 0));
-         }},
-        {"removexattr", [&](const OpContext& c) {
-           return Errno(fs().RemoveXattr(c, file_, "user.a"));
-         }},
+        {"setxattr",
+         [&](const OpContext& c) { return Errno(fs().SetXattr(c, file_, "user.b", "w", 0)); }},
+        {"removexattr",
+         [&](const OpContext& c) { return Errno(fs().RemoveXattr(c, file_, "user.a")); }},
     };
   }
   uint64_t Sequence() { return db().LastSequence(); }

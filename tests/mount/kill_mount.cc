@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -71,7 +72,7 @@ TEST_P(KillMount, FsyncedFilesSurviveByteForByte) {
     std::vector<std::thread> threads;
     for (int i = 0; i < kWriters; ++i) {
       const std::string directory = mount_->Path("w" + std::to_string(i));
-      if (round == 0) ASSERT_EQ(mkdir(directory.c_str(), 0755), 0);
+      ASSERT_TRUE(mkdir(directory.c_str(), 0755) == 0 || errno == EEXIST);
       writers.push_back(
           std::make_unique<Writer>(directory, static_cast<uint64_t>(round * kWriters + i)));
       threads.emplace_back([&writer = *writers.back()] { writer.Run(); });

@@ -77,6 +77,10 @@ class TransportTest : public MountTest, public ::testing::WithParamInterface<con
   std::optional<TestMount> mount_;  // formatted, not mounted
 };
 
+inline std::string TransportName(const ::testing::TestParamInfo<const char*>& info) {
+  return info.param;
+}
+
 // A mounted filesystem, writable for everybody.
 class PosixTest : public MountTest {
  protected:
@@ -100,7 +104,6 @@ std::string DescribeTree(const std::string& path);
 
 }  // namespace terracefs::testing
 
-#define INSTANTIATE_TRANSPORT_TEST(suite)                                  \
-  INSTANTIATE_TEST_SUITE_P(, suite, ::testing::Values("dev", "uring"),     \
-                           [](const ::testing::TestParamInfo<const char*>& \
-                                  info) { return std::string(info.param); })
+#define INSTANTIATE_TRANSPORT_TEST(suite)                              \
+  INSTANTIATE_TEST_SUITE_P(, suite, ::testing::Values("dev", "uring"), \
+                           ::terracefs::testing::TransportName)

@@ -1,11 +1,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "fs/file_system.h"
 #include "fs/schema/keys.h"
 #include "fs/schema/records.h"
 #include "io/base/random.h"
 #include "lsm/options.h"
-#include "fs/file_system.h"
 
 namespace terracefs::fs {
 namespace {
@@ -54,9 +54,19 @@ TEST(KeysTest, ParseBack) {
 }
 
 TEST(KeysTest, WrongShapesAreRefused) {
-  for (const std::string key :
-       {"", "\x10", "\x10" "1234567", "\x10" "123456789", "\x20" "12345678", "\x28" "12345678",
-        "\x40" "123456781234567", "\x50" "12345678"}) {
+  for (const std::string key : {"", "\x10",
+                                "\x10"
+                                "1234567",
+                                "\x10"
+                                "123456789",
+                                "\x20"
+                                "12345678",
+                                "\x28"
+                                "12345678",
+                                "\x40"
+                                "123456781234567",
+                                "\x50"
+                                "12345678"}) {
     EXPECT_FALSE(ParseKey(key).has_value()) << Hex(key);
   }
 }

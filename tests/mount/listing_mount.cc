@@ -1,0 +1,128 @@
+// Listings of directories that change meanwhile, and of large ones.
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <set>
+#include <thread>
+
+#include "io/unique_fd.h"
+#include "tests/support/mount_fixture.h"
+
+namespace terracefs::testing {
+namespace {
+
+class ListingMount : public TransportTest {
+ protected:
+  void SetUp() override {
+    TransportTest::SetUp();
+    if (!IsSkipped()) mount_->Mount(Options());
+  }
+  std::string Name(int i) { return "entry-with-a-longer-name-" + std::to_string(i); }
+  void MakeFiles(int begin, int end) {
+    for (int i = begin; i < end; ++i) {
+      const io::UniqueFd fd(open(mount_->Path(Name(i)).c_str(), O_CREAT | O_WRONLY, 0644));
+      ASSERT_TRUE(fd.valid()) << i;
+    }
+  }
+  // Names that one pass shows, which must not show any twice.
+  std::set<std::string> Pass() {
+    std::set<std::string> names;
+    DIR* const directory = opendir(mount_->mountpoint().c_str());
+    EXPECT_NE(directory, nullptr);
+    while (const dirent* entry = readdir(directory)) {
+      EXPECT_TRUE(names.insert(entry->d_name).second) << entry->d_name << " came twice";
+    }
+    closedir(directory);
+    return names;
+  }
+};
+INSTANTIATE_TRANSPORT_TEST(ListingMount);
+
+TEST_P(ListingMount, LargeDirectoriesAreCompleteAlsoAfterRemount) {
+  constexpr int kCount = 5000;
+  MakeFiles(0, kCount);
+  EXPECT_EQ(Pass().size(), kCount + 2u);
+  mount_->Umount();
+  mount_->Mount(Options());
+  const std::set<std::string> names = Pass();
+  EXPECT_EQ(names.size(), kCount + 2u);
+  EXPECT_TRUE(names.contains(".") && names.contains(".."));
+  // With every attribute, as `ls -l` asks for them.
+  for (int i = 0; i < kCount; ++i) {
+    struct stat attributes {};
+    ASSERT_EQ(lstat(mount_->Path(Name(i)).c_str(), &attributes), 0) << i;
+  }
+  mount_->Umount();
+}
+
+TEST_P(ListingMount, EntriesThatStayAreShownWhileOthersComeAndGo) {
+  constexpr int kStaying = 1000;
+  MakeFiles(0, kStaying);
+  std::atomic<bool> stop{false};
+  std::thread changer([&] {
+    for (int i = 0; !stop; ++i) {
+      const std::string path = mount_->Path(Name(kStaying + i % 300));
+      const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_WRONLY, 0644));
+      if (i % 2 == 1) unlink(mount_->Path(Name(kStaying + i / 2 % 300)).c_str());
+    }
+  });
+  for (int pass = 0; pass < 30; ++pass) {
+    const std::set<std::string> names = Pass();
+    for (int i = 0; i < kStaying; ++i) ASSERT_TRUE(names.contains(Name(i))) << i;
+  }
+  stop = true;
+  changer.join();
+}
+
+TEST_P(ListingMount, RemovingWhatIsListedEmptiesTheDirectory) {
+  MakeFiles(0, 3000);
+  DIR* const directory = opendir(mount_->mountpoint().c_str());
+  ASSERT_NE(directory, nullptr);
+  int removed = 0;
+  while (const dirent* entry = readdir(directory)) {
+    if (entry->d_name[0] == '.') continue;
+    ASSERT_EQ(unlinkat(dirfd(directory), entry->d_name, 0), 0) << entry->d_name;
+    ++removed;
+  }
+  closedir(directory);
+  EXPECT_EQ(removed, 3000);
+  EXPECT_EQ(Pass().size(), 2u);
+}
+
+TEST_P(ListingMount, PositionsCanBeReturnedTo) {
+  MakeFiles(0, 500);
+  DIR* const directory = opendir(mount_->mountpoint().c_str());
+  ASSERT_NE(directory, nullptr);
+  std::vector<std::pair<long, std::string>> seen;
+  for (;;) {
+    const long position = telldir(directory);
+    const dirent* const entry = readdir(directory);
+    if (entry == nullptr) break;
+    seen.emplace_back(position, entry->d_name);
+  }
+  ASSERT_EQ(seen.size(), 502u);
+  for (size_t i = 0; i < seen.size(); i += 37) {
+    seekdir(directory, seen[i].first);
+    const dirent* const entry = readdir(directory);
+    ASSERT_NE(entry, nullptr);
+    EXPECT_EQ(entry->d_name, seen[i].second);
+  }
+  closedir(directory);
+}
+
+TEST_P(ListingMount, NamesThatAreMissingAreRememberedUntilTheyExist) {
+  const std::string path = mount_->Path("later");
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(ERRNO_OF(access(path.c_str(), F_OK)), ENOENT);
+  ASSERT_EQ(mkdir(path.c_str(), 0755), 0);
+  EXPECT_EQ(ERRNO_OF(access(path.c_str(), F_OK)), 0);
+  ASSERT_EQ(rename(path.c_str(), mount_->Path("moved").c_str()), 0);
+  EXPECT_EQ(ERRNO_OF(access(path.c_str(), F_OK)), ENOENT);
+  EXPECT_EQ(ERRNO_OF(access(mount_->Path("moved").c_str(), F_OK)), 0);
+}
+
+}  // namespace
+}  // namespace terracefs::testing

@@ -1,0 +1,156 @@
+// What ordinary users may do, and how the choices that save requests look to them.
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "fs/control/ioctl.h"
+#include "io/unique_fd.h"
+#include "tests/support/mount_fixture.h"
+
+namespace terracefs::testing {
+namespace {
+
+constexpr uid_t kUser = 54321;
+constexpr gid_t kGroup = 54322;
+constexpr gid_t kOtherGroup = 54323;
+
+class UsersMount : public TransportTest {
+ protected:
+  void SetUp() override {
+    TransportTest::SetUp();
+    if (IsSkipped()) return;
+    if (!IsRoot()) GTEST_SKIP() << "SKIPPED: needs root to become another user";
+    mount_->Mount(Options("allow_other"));
+    ASSERT_EQ(chmod(mount_->mountpoint().c_str(), 01777), 0);
+    umask(0);
+  }
+};
+INSTANTIATE_TRANSPORT_TEST(UsersMount);
+
+// The kernel is told to make the node and to open it afterwards, which must not ask for permission again.
+TEST_P(UsersMount, CreatingAReadOnlyFileGivesAWritableDescriptor) {
+  const std::string path = mount_->Path("object");
+  EXPECT_EQ(RunAsUser(kUser, kGroup,
+                      [&path] {
+                        const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0444));
+                        if (!fd.valid()) return errno;
+                        return write(fd.get(), "data", 4) == 4 ? 0 : errno;
+                      }),
+            0);
+  EXPECT_EQ(ReadFile(path), "data");
+  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(open(path.c_str(), O_WRONLY)); }),
+            EACCES);
+  struct stat attributes {};
+  ASSERT_EQ(stat(path.c_str(), &attributes), 0);
+  EXPECT_EQ(attributes.st_mode, static_cast<mode_t>(S_IFREG | 0444));
+  EXPECT_EQ(attributes.st_uid, kUser);
+  EXPECT_EQ(attributes.st_gid, kGroup);
+}
+
+TEST_P(UsersMount, CreatingWithTruncationAndExclusionBehavesAsOnAnyFilesystem) {
+  const std::string path = mount_->Path("twice");
+  const auto create = [&path](int flags) {
+    return RunAsUser(kUser, kGroup, [&] {
+      return ERRNO_OF(open(path.c_str(), O_CREAT | O_RDWR | flags, 0600));
+    });
+  };
+  EXPECT_EQ(create(O_EXCL), 0);
+  EXPECT_EQ(create(O_EXCL), EEXIST);
+  EXPECT_EQ(create(O_TRUNC), 0);
+  EXPECT_EQ(create(O_DIRECTORY), EINVAL);
+}
+
+TEST_P(UsersMount, SetgidDirectoriesHandOnTheirGroup) {
+  const std::string directory = mount_->Path("team");
+  ASSERT_EQ(mkdir(directory.c_str(), 0777), 0);
+  ASSERT_EQ(chown(directory.c_str(), 0, kOtherGroup), 0);
+  ASSERT_EQ(chmod(directory.c_str(), 02777), 0);
+  EXPECT_EQ(RunAsUser(kUser, kGroup,
+                      [&directory] {
+                        const std::string file = directory + "/file";
+                        const io::UniqueFd fd(open(file.c_str(), O_CREAT | O_WRONLY, 0644));
+                        if (!fd.valid()) return errno;
+                        return ERRNO_OF(mkdir((directory + "/sub").c_str(), 0755));
+                      }),
+            0);
+  struct stat attributes {};
+  ASSERT_EQ(stat((directory + "/file").c_str(), &attributes), 0);
+  EXPECT_EQ(attributes.st_gid, kOtherGroup);
+  EXPECT_EQ(attributes.st_uid, kUser);
+  ASSERT_EQ(stat((directory + "/sub").c_str(), &attributes), 0);
+  EXPECT_EQ(attributes.st_gid, kOtherGroup);
+  EXPECT_EQ(attributes.st_mode & 07777, 02755u);
+}
+
+TEST_P(UsersMount, WritingByOthersClearsSetuid) {
+  const std::string path = mount_->Path("program");
+  {
+    const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_WRONLY, 0755));
+    ASSERT_EQ(write(fd.get(), "#!", 2), 2);
+  }
+  ASSERT_EQ(chmod(path.c_str(), 06777), 0);
+  EXPECT_EQ(RunAsUser(kUser, kGroup,
+                      [&path] {
+                        const io::UniqueFd fd(open(path.c_str(), O_WRONLY));
+                        if (!fd.valid()) return errno;
+                        return write(fd.get(), "x", 1) == 1 ? 0 : errno;
+                      }),
+            0);
+  struct stat attributes {};
+  ASSERT_EQ(stat(path.c_str(), &attributes), 0);
+  EXPECT_EQ(attributes.st_mode & 07777, 0777u);
+}
+
+TEST_P(UsersMount, StickyDirectoriesProtectFromOthers) {
+  const std::string path = mount_->Path("mine");
+  ASSERT_EQ(mkdir(path.c_str(), 0700), 0);
+  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(rmdir(path.c_str())); }), EPERM);
+  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(chmod(path.c_str(), 0777)); }),
+            EPERM);
+  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(access((path + "/x").c_str(), F_OK)); }),
+            EACCES);
+}
+
+TEST_P(UsersMount, WithoutAllowOtherNobodyElseComesIn) {
+  mount_->Umount();
+  mount_->Mount(Options());
+  const std::string path = mount_->mountpoint();
+  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(access(path.c_str(), R_OK)); }),
+            EACCES);
+}
+
+TEST_P(UsersMount, AnybodyReadsStatisticsButOnlyTheOwnerStartsJobs) {
+  const std::string path = mount_->mountpoint();
+  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return Terracefs({"stats", path}).exit_code; }), 0);
+  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return Terracefs({"sync", path}).exit_code; }), 0);
+  EXPECT_EQ(RunAsUser(kUser, kGroup,
+                      [&path] {
+                        const io::UniqueFd fd(open(path.c_str(), O_RDONLY));
+                        terracefs_compact data{};
+                        data.version = TERRACEFS_IOC_VERSION;
+                        data.level = -1;
+                        return ERRNO_OF(ioctl(fd.get(), TERRACEFS_IOC_COMPACT, &data));
+                      }),
+            EPERM);
+  EXPECT_EQ(RunAsUser(kUser, kGroup,
+                      [&path] { return Terracefs({"compact", path}).exit_code; }),
+            2);
+  EXPECT_EQ(Terracefs({"compact", path}).exit_code, 0);
+}
+
+TEST_P(UsersMount, RootMountsHonourDeviceFilesUnlessToldOtherwise) {
+  const std::string null = mount_->Path("null");
+  ASSERT_EQ(mknod(null.c_str(), S_IFCHR | 0666, makedev(1, 3)), 0);
+  EXPECT_EQ(ERRNO_OF(open(null.c_str(), O_RDWR)), 0);
+  mount_->Umount();
+  mount_->Mount(Options("nodev"));
+  EXPECT_EQ(ERRNO_OF(open(null.c_str(), O_RDWR)), EACCES);
+}
+
+}  // namespace
+}  // namespace terracefs::testing
