@@ -9,10 +9,10 @@
 #include <memory>
 
 #include "fs/cli/command.h"
+#include "fs/cli/daemon_start.h"
 #include "fs/cli/mount_point.h"
 #include "fs/daemon.h"
 #include "fs/daemon_log.h"
-#include "fs/cli/daemon_start.h"
 #include "fs/fuse/session.h"
 #include "io/base/log.h"
 

@@ -220,9 +220,10 @@ TEST_F(BadInputMount, MkfsBelowNothingAndWithoutPermission) {
   std::ofstream(mount_->store()) << "x";
   ExpectRefused({"mkfs", mount_->store()}, 2, mount_->store());
   if (!IsRoot()) return;
-  EXPECT_EQ(RunAsUser(65534, 65534, [this] {
-              return Terracefs({"mkfs", mount_->directory() + "/theirs"}).exit_code;
-            }),
+  EXPECT_EQ(RunAsUser(65534, 65534,
+                      [this] {
+                        return Terracefs({"mkfs", mount_->directory() + "/theirs"}).exit_code;
+                      }),
             2);
 }
 
@@ -246,9 +247,8 @@ TEST_F(BadInputMount, NoFuseDevice) {
   mount_->Mkfs();
   // In a mount namespace of its own, so that nobody else notices.
   const std::string script = "mount --bind /dev/null /dev/fuse && exec \"$0\" mount \"$1\" \"$2\"";
-  const ProcessResult result =
-      RunProcess({"unshare", "-m", "sh", "-c", script, TerracefsProgram(), mount_->store(),
-                  mount_->mountpoint()});
+  const ProcessResult result = RunProcess({"unshare", "-m", "sh", "-c", script, TerracefsProgram(),
+                                           mount_->store(), mount_->mountpoint()});
   if (result.err.find("unshare") != std::string::npos) GTEST_SKIP() << "SKIPPED: " << result.err;
   EXPECT_EQ(result.exit_code, 32);
   EXPECT_EQ(result.err, "terracefs: mount: /dev/fuse is not the fuse device\n");

@@ -61,8 +61,7 @@ TEST_P(IoctlMount, WrongVersionsSizesAndValuesAreRefused) {
   std::vector<char> memory(16384, 1);
   for (const unsigned size : {0u, 1u, 4u, 63u, 4096u, 16383u}) {
     for (const unsigned number : {1u, 2u, 3u, 7u}) {
-      const unsigned long command =
-          _IOC(_IOC_READ | _IOC_WRITE, TERRACEFS_IOC_MAGIC, number, size);
+      const unsigned long command = _IOC(_IOC_READ | _IOC_WRITE, TERRACEFS_IOC_MAGIC, number, size);
       EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), command, memory.data())), EINVAL) << size;
     }
   }
@@ -79,8 +78,8 @@ TEST_P(IoctlMount, RandomCommandsDoNoHarm) {
     for (char& c : memory) c = static_cast<char>(random.Next());
     // Half of them get as far as the checks of values.
     if (random.OneIn(2)) std::memcpy(memory.data(), "\1\0\0\0", 4);
-    const auto size = static_cast<unsigned>(
-        random.OneIn(2) ? sizeof(terracefs_job) : random.Uniform(16384));
+    const auto size =
+        static_cast<unsigned>(random.OneIn(2) ? sizeof(terracefs_job) : random.Uniform(16384));
     const unsigned long command =
         random.OneIn(3) ? TERRACEFS_IOC_COMPACT
                         : _IOC(static_cast<unsigned>(random.Uniform(4)), TERRACEFS_IOC_MAGIC,

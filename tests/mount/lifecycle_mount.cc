@@ -64,8 +64,7 @@ TEST_P(LifecycleMount, MountTableShowsStoreAndType) {
 TEST_P(LifecycleMount, StoreWithStrangeCharactersInItsPathMounts) {
   const std::string store = mount_->directory() + "/a, b\\c";
   ASSERT_EQ(Terracefs({"mkfs", store}).exit_code, 0);
-  const ProcessResult result =
-      Terracefs({"mount", "-o", Options(), store, mount_->mountpoint()});
+  const ProcessResult result = Terracefs({"mount", "-o", Options(), store, mount_->mountpoint()});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(fs::FindMount(mount_->mountpoint())->source, std::filesystem::canonical(store));
   EXPECT_EQ(Terracefs({"umount", mount_->mountpoint()}).exit_code, 0);
@@ -211,9 +210,8 @@ TEST_P(CommandMount, StatsJsonHasTheFieldsOfTheInterface) {
   MakeTree(mount_->mountpoint());
   const nlohmann::json stats = Json({"stats", "--json", mount_->mountpoint()});
   ASSERT_TRUE(stats.is_object());
-  for (const char* key : {"version", "uptime_s", "fuse", "io", "write_path", "levels",
-                          "compaction", "limiter", "cache", "user_bytes_written",
-                          "write_amplification"}) {
+  for (const char* key : {"version", "uptime_s", "fuse", "io", "write_path", "levels", "compaction",
+                          "limiter", "cache", "user_bytes_written", "write_amplification"}) {
     EXPECT_TRUE(stats.contains(key)) << key;
   }
   EXPECT_EQ(stats["fuse"]["transport"], GetParam());
@@ -221,8 +219,8 @@ TEST_P(CommandMount, StatsJsonHasTheFieldsOfTheInterface) {
     EXPECT_TRUE(stats["fuse"]["requests"]["write"].contains(key)) << key;
   }
   EXPECT_GE(stats["fuse"]["requests"]["write"]["count"], 49);
-  for (const char* key : {"backend", "submitted", "completed", "bytes_read", "bytes_written",
-                          "fsyncs"}) {
+  for (const char* key :
+       {"backend", "submitted", "completed", "bytes_read", "bytes_written", "fsyncs"}) {
     EXPECT_TRUE(stats["io"].contains(key)) << key;
   }
   for (const char* key : {"wal_bytes", "blob_bytes", "flush_bytes", "stall_ms"}) {

@@ -32,16 +32,18 @@ class UsersMount : public TransportTest {
 };
 INSTANTIATE_TRANSPORT_TEST(UsersMount);
 
-// The kernel is told to make the node and to open it afterwards, which must not ask for permission again.
+// The kernel is told to make the node and to open it afterwards, which must not ask for permission
+// again.
 TEST_P(UsersMount, CreatingAReadOnlyFileGivesAWritableDescriptor) {
   const std::string path = mount_->Path("object");
-  EXPECT_EQ(RunAsUser(kUser, kGroup,
-                      [&path] {
-                        const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0444));
-                        if (!fd.valid()) return errno;
-                        return write(fd.get(), "data", 4) == 4 ? 0 : errno;
-                      }),
-            0);
+  EXPECT_EQ(
+      RunAsUser(kUser, kGroup,
+                [&path] {
+                  const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY, 0444));
+                  if (!fd.valid()) return errno;
+                  return write(fd.get(), "data", 4) == 4 ? 0 : errno;
+                }),
+      0);
   EXPECT_EQ(ReadFile(path), "data");
   EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(open(path.c_str(), O_WRONLY)); }),
             EACCES);
@@ -55,9 +57,8 @@ TEST_P(UsersMount, CreatingAReadOnlyFileGivesAWritableDescriptor) {
 TEST_P(UsersMount, CreatingWithTruncationAndExclusionBehavesAsOnAnyFilesystem) {
   const std::string path = mount_->Path("twice");
   const auto create = [&path](int flags) {
-    return RunAsUser(kUser, kGroup, [&] {
-      return ERRNO_OF(open(path.c_str(), O_CREAT | O_RDWR | flags, 0600));
-    });
+    return RunAsUser(kUser, kGroup,
+                     [&] { return ERRNO_OF(open(path.c_str(), O_CREAT | O_RDWR | flags, 0600)); });
   };
   EXPECT_EQ(create(O_EXCL), 0);
   EXPECT_EQ(create(O_EXCL), EEXIST);
@@ -112,8 +113,9 @@ TEST_P(UsersMount, StickyDirectoriesProtectFromOthers) {
   EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(rmdir(path.c_str())); }), EPERM);
   EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(chmod(path.c_str(), 0777)); }),
             EPERM);
-  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(access((path + "/x").c_str(), F_OK)); }),
-            EACCES);
+  EXPECT_EQ(
+      RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(access((path + "/x").c_str(), F_OK)); }),
+      EACCES);
 }
 
 TEST_P(UsersMount, WithoutAllowOtherNobodyElseComesIn) {
@@ -138,7 +140,9 @@ TEST_P(UsersMount, AnybodyReadsStatisticsButOnlyTheOwnerStartsJobs) {
                       }),
             EPERM);
   EXPECT_EQ(RunAsUser(kUser, kGroup,
-                      [&path] { return Terracefs({"compact", path}).exit_code; }),
+                      [&path] {
+                        return Terracefs({"compact", path}).exit_code;
+                      }),
             2);
   EXPECT_EQ(Terracefs({"compact", path}).exit_code, 0);
 }

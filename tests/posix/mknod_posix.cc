@@ -2,8 +2,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <sys/sysmacros.h>
+#include <cerrno>
 
 #include "io/unique_fd.h"
 #include "tests/support/mount_fixture.h"

@@ -2,8 +2,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <dirent.h>
+#include <cerrno>
 
 #include <map>
 
@@ -25,8 +25,9 @@ TEST_F(ReaddirPosix, TypesAreTold) {
   std::map<std::string, int> types;
   while (const dirent* entry = readdir(directory)) types[entry->d_name] = entry->d_type;
   closedir(directory);
-  const std::map<std::string, int> expected = {{".", DT_DIR},   {"..", DT_DIR}, {"file", DT_REG},
-                                               {"dir", DT_DIR}, {"soft", DT_LNK}, {"fifo", DT_FIFO}};
+  const std::map<std::string, int> expected = {{".", DT_DIR},    {"..", DT_DIR},
+                                               {"file", DT_REG}, {"dir", DT_DIR},
+                                               {"soft", DT_LNK}, {"fifo", DT_FIFO}};
   EXPECT_EQ(types, expected);
 }
 

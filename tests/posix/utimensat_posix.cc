@@ -14,7 +14,8 @@ class UtimensatPosix : public PosixTest {};
 
 TEST_F(UtimensatPosix, NanosecondsAndTimesBeforeTheEpochAreKept) {
   WriteFile(Path("file"), "x");
-  for (const time_t seconds : {time_t{0}, time_t{-1}, time_t{1'700'000'000}, time_t{5'000'000'000}}) {
+  for (const time_t seconds :
+       {time_t{0}, time_t{-1}, time_t{1'700'000'000}, time_t{5'000'000'000}}) {
     const timespec times[2] = {{seconds, 123'456'789}, {seconds + 1, 987'654'321}};
     ASSERT_EQ(utimensat(AT_FDCWD, Path("file").c_str(), times, 0), 0);
     struct stat attributes {};
