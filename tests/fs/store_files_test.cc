@@ -28,7 +28,7 @@ TEST(StoreFilesTest, IdentityLooksAsDocumented) {
             "uuid 0123abcd-4567-4abc-8def-0123456789ab\n"
             "label my label\n"
             "created_ns 1700000000000\n"
-            "crc32c CRC\n");
+            "crc32c 10e62ae1\n");
 }
 
 TEST(StoreFilesTest, EveryChangedByteIsNoticed) {
