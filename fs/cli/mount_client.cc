@@ -5,12 +5,14 @@
 
 #include <cerrno>
 
+#include "fs/cli/mount_point.h"
+
 namespace terracefs::fs {
 
 io::Result<MountClient> MountClient::Open(const std::string& path) {
   MountClient client(io::UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
   if (!client.fd_.valid()) {
-    if (errno == ENOTCONN) {
+    if (IsDeathErrno(errno)) {
       return io::Status::NotSupported("the daemon of this mount has died", path);
     }
     return io::Status::IoError("cannot open", path, errno);

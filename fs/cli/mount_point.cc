@@ -41,14 +41,17 @@ io::Status DetachDeadMount(const std::string& path) {
 
 }  // namespace
 
+// Over io_uring the kernel says that the connection was aborted, at least for a while.
+bool IsDeathErrno(int os_errno) { return os_errno == ENOTCONN || os_errno == ECONNABORTED; }
+
 bool IsDeadMount(const std::string& path) {
   struct statfs ignored {};
-  return statfs(path.c_str(), &ignored) != 0 && errno == ENOTCONN;
+  return statfs(path.c_str(), &ignored) != 0 && IsDeathErrno(errno);
 }
 
 io::Result<std::string> ResolvePath(const std::string& path) {
   if (std::string resolved = RealPath(path); !resolved.empty()) return resolved;
-  if (errno != ENOTCONN) return io::Status::IoError("cannot use", path, errno);
+  if (!IsDeathErrno(errno)) return io::Status::IoError("cannot use", path, errno);
   // The dead mount itself cannot be looked at, but the directory above it can.
   std::error_code error;
   std::filesystem::path plain = std::filesystem::absolute(path, error).lexically_normal();

@@ -14,6 +14,8 @@ io::Result<std::string> ResolvePath(const std::string& path);
 // that is left of it is an error for every call. Otherwise the reason.
 io::Result<std::string> PrepareMountPoint(const std::string& path);
 
+// True for the errno that calls on a mount get whose daemon has died.
+bool IsDeathErrno(int os_errno);
 // True if the daemon that served this mount is gone.
 bool IsDeadMount(const std::string& path);
 

@@ -116,7 +116,7 @@ void PageWriter::StagePage(uint64_t page, Transaction* transaction) const {
   buffer[0] = kInlineTag;
   char* const bytes = buffer.data() + 1;
   const size_t copied = std::min(old_bytes.size(), begin);
-  std::memcpy(bytes, old_bytes.data(), copied);
+  if (copied > 0) std::memcpy(bytes, old_bytes.data(), copied);
   std::memset(bytes + copied, 0, begin - copied);
   if (old_bytes.size() <= end) {
     transaction->batch().Put(key, {buffer.data(), 1 + begin}, written);

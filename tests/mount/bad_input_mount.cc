@@ -159,11 +159,11 @@ TEST_F(BadInputMount, UnknownAndMalformedOptions) {
 
 TEST_F(BadInputMount, UnwritableLogFile) {
   mount_->Mkfs();
-  ExpectMountRefused("log file", "log_file=/nonexistent/directory/log");
+  ExpectMountRefused("log file", "log_file=" + mount_->store() + "/IDENTITY/log");
 }
 
 TEST_F(BadInputMount, WrongCommandLines) {
-  ExpectRefused({}, 1, "subcommand");
+  ExpectRefused({}, 1, "subcommand is required");
   ExpectRefused({"frobnicate"}, 1, "frobnicate");
   ExpectRefused({"mount"}, 1, "STORE");
   ExpectRefused({"mount", mount_->store()}, 1, "MOUNTPOINT");

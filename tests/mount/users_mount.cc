@@ -45,8 +45,7 @@ TEST_P(UsersMount, CreatingAReadOnlyFileGivesAWritableDescriptor) {
                 }),
       0);
   EXPECT_EQ(ReadFile(path), "data");
-  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return ERRNO_OF(open(path.c_str(), O_WRONLY)); }),
-            EACCES);
+  EXPECT_EQ(RunAsUser(kUser, kGroup, [&path] { return OpenErrno(path, O_WRONLY); }), EACCES);
   struct stat attributes {};
   ASSERT_EQ(stat(path.c_str(), &attributes), 0);
   EXPECT_EQ(attributes.st_mode, static_cast<mode_t>(S_IFREG | 0444));
@@ -58,7 +57,7 @@ TEST_P(UsersMount, CreatingWithTruncationAndExclusionBehavesAsOnAnyFilesystem) {
   const std::string path = mount_->Path("twice");
   const auto create = [&path](int flags) {
     return RunAsUser(kUser, kGroup,
-                     [&] { return ERRNO_OF(open(path.c_str(), O_CREAT | O_RDWR | flags, 0600)); });
+                     [&] { return OpenErrno(path, O_CREAT | O_RDWR | flags, 0600); });
   };
   EXPECT_EQ(create(O_EXCL), 0);
   EXPECT_EQ(create(O_EXCL), EEXIST);
@@ -150,10 +149,10 @@ TEST_P(UsersMount, AnybodyReadsStatisticsButOnlyTheOwnerStartsJobs) {
 TEST_P(UsersMount, RootMountsHonourDeviceFilesUnlessToldOtherwise) {
   const std::string null = mount_->Path("null");
   ASSERT_EQ(mknod(null.c_str(), S_IFCHR | 0666, makedev(1, 3)), 0);
-  EXPECT_EQ(ERRNO_OF(open(null.c_str(), O_RDWR)), 0);
+  EXPECT_EQ(OpenErrno(null, O_RDWR), 0);
   mount_->Umount();
   mount_->Mount(Options("nodev"));
-  EXPECT_EQ(ERRNO_OF(open(null.c_str(), O_RDWR)), EACCES);
+  EXPECT_EQ(OpenErrno(null, O_RDWR), EACCES);
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ TEST_F(SymlinkPosix, Errors) {
   char target[8];
   EXPECT_EQ(ERRNO_OF(readlink(Path("file").c_str(), target, sizeof target)), EINVAL);
   ASSERT_EQ(symlink("loop", Path("loop").c_str()), 0);
-  EXPECT_EQ(ERRNO_OF(open(Path("loop").c_str(), O_RDONLY)), ELOOP);
+  EXPECT_EQ(OpenErrno(Path("loop"), O_RDONLY), ELOOP);
 }
 
 TEST_F(SymlinkPosix, PathsGoThroughThem) {

@@ -308,6 +308,7 @@ Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::st
     return Status::Posix(EINVAL);
   }
   if (IsDots(name) || IsDots(new_name)) return Status::Posix(EBUSY);
+  if (Find(new_parent) == nullptr) return Status::Posix(ESTALE);
   Node* from = TRY(Directory(parent));
   Node* to = TRY(Directory(new_parent));
   const auto source_at = from->entries.find(name);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -19,6 +20,7 @@
 #include "fs/mount_table.h"
 #include "fs/store_files.h"
 #include "io/open_storage.h"
+#include "io/unique_fd.h"
 
 namespace terracefs::testing {
 namespace {
@@ -181,6 +183,13 @@ void PosixTest::WriteFile(const std::string& path, std::string_view content) {
   file << content;
   file.close();
   ASSERT_TRUE(file.good()) << path;
+}
+
+bool IsDeathErrno(int os_errno) { return os_errno == ENOTCONN || os_errno == ECONNABORTED; }
+
+int OpenErrno(const std::string& path, int flags, mode_t mode) {
+  const io::UniqueFd fd(open(path.c_str(), flags, mode));
+  return fd.valid() ? 0 : errno;
 }
 
 std::string ReadFile(const std::string& path) {

@@ -92,12 +92,18 @@ class PosixTest : public MountTest {
   std::optional<TestMount> mount_;
 };
 
+// True for what calls on a mount get after its daemon has died; which, depends on the transport.
+bool IsDeathErrno(int os_errno);
+
 // The whole of a file; fails the test if it cannot be read.
 std::string ReadFile(const std::string& path);
 // Names of a directory's entries, sorted, without "." and "..".
 std::vector<std::string> ListDirectory(const std::string& path);
 // Everything below a directory: names, types, sizes and contents, as one text.
 std::string DescribeTree(const std::string& path);
+
+// open's errno, 0 if it worked; what it opened is closed again.
+int OpenErrno(const std::string& path, int flags, mode_t mode = 0);
 
 // errno after a call that has to fail, 0 if it did not.
 #define ERRNO_OF(call) ((errno = 0, (call)) < 0 ? errno : 0)
