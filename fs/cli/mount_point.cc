@@ -46,7 +46,11 @@ bool IsDeathErrno(int os_errno) { return os_errno == ENOTCONN || os_errno == ECO
 
 bool IsDeadMount(const std::string& path) {
   struct statfs ignored {};
-  return statfs(path.c_str(), &ignored) != 0 && IsDeathErrno(errno);
+  if (statfs(path.c_str(), &ignored) == 0) return false;
+  // A request that the kernel had handed to the ring of a daemon just killed fails with EIO; later
+  // ones say what it is.
+  if (errno == EIO && statfs(path.c_str(), &ignored) == 0) return false;
+  return IsDeathErrno(errno);
 }
 
 io::Result<std::string> ResolvePath(const std::string& path) {

@@ -568,6 +568,7 @@ TEST_F(DbFaultTest, NoSpaceForATableIsNotSticky) {
     ASSERT_TRUE(opened.ok());
     std::unique_ptr<Db> db = std::move(opened).value();
     FaultRule rule;
+    rule.operation = FaultOperation::kWrite;
     rule.name_part = ".sst";
     rule.pass_count = i;
     rule.fault_count = 2;

@@ -163,7 +163,7 @@ TEST_F(BadInputMount, UnwritableLogFile) {
 }
 
 TEST_F(BadInputMount, WrongCommandLines) {
-  ExpectRefused({}, 1, "subcommand is required");
+  ExpectRefused({}, 1, "A subcommand is required");
   ExpectRefused({"frobnicate"}, 1, "frobnicate");
   ExpectRefused({"mount"}, 1, "STORE");
   ExpectRefused({"mount", mount_->store()}, 1, "MOUNTPOINT");

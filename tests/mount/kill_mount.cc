@@ -104,7 +104,8 @@ TEST_P(KillMount, DeadMountAnswersWithErrorsAndUmountClearsIt) {
   const pid_t daemon = mount_->DaemonPid();
   ASSERT_EQ(kill(daemon, SIGKILL), 0);
   ASSERT_TRUE(WaitGone(daemon));
-  EXPECT_TRUE(IsDeathErrno(ERRNO_OF(access(mount_->Path("x").c_str(), F_OK))));
+  const int error = ERRNO_OF(access(mount_->Path("x").c_str(), F_OK));
+  EXPECT_TRUE(IsDeathErrno(error)) << error;
   EXPECT_EQ(Terracefs({"stats", mount_->mountpoint()}).exit_code, 2);
   const ProcessResult result = Terracefs({"umount", mount_->mountpoint()});
   EXPECT_EQ(result.exit_code, 0) << result.err;

@@ -185,7 +185,9 @@ void PosixTest::WriteFile(const std::string& path, std::string_view content) {
   ASSERT_TRUE(file.good()) << path;
 }
 
-bool IsDeathErrno(int os_errno) { return os_errno == ENOTCONN || os_errno == ECONNABORTED; }
+bool IsDeathErrno(int os_errno) {
+  return os_errno == ENOTCONN || os_errno == ECONNABORTED || os_errno == EIO;
+}
 
 int OpenErrno(const std::string& path, int flags, mode_t mode) {
   const io::UniqueFd fd(open(path.c_str(), flags, mode));
