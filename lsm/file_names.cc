@@ -40,18 +40,17 @@ std::string FileName(FileKind kind, FileNumber number) {
 }
 
 std::optional<ParsedFileName> ParseFileName(std::string_view name) {
-  ParsedFileName parsed;
-  if (name.starts_with(kManifestPrefix)) {
-    const auto number = ParseNumber(name.substr(kManifestPrefix.size()));
-    if (!number) return std::nullopt;
-    return ParsedFileName{FileKind::kManifest, *number};
-  }
-  for (const FileKind kind : {FileKind::kLog, FileKind::kTable, FileKind::kBlob}) {
+  for (const FileKind kind :
+       {FileKind::kLog, FileKind::kTable, FileKind::kBlob, FileKind::kManifest}) {
+    const std::string_view prefix = kind == FileKind::kManifest ? kManifestPrefix : "";
     const std::string_view suffix = Suffix(kind);
-    if (!name.ends_with(suffix)) continue;
-    const auto number = ParseNumber(name.substr(0, name.size() - suffix.size()));
-    if (!number) return std::nullopt;
-    return ParsedFileName{kind, *number};
+    if (!name.starts_with(prefix) || !name.ends_with(suffix)) continue;
+    if (name.size() < prefix.size() + suffix.size()) continue;
+    const std::string_view digits =
+        name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+    const auto number = ParseNumber(digits);
+    // A number has one spelling: a stray "7.sst" must not stand for 000007.sst.
+    if (number && FileName(kind, *number) == name) return ParsedFileName{kind, *number};
   }
   return std::nullopt;
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Builds TerraceFS from nothing: build.sh [preset], where a preset is one of CMakePresets.json.
+# Builds TerraceFS from nothing: build.sh [preset [target...]], with a preset of CMakePresets.json and all
+# targets if none is named.
 #
 # Installs what is missing, makes the newer libfuse if its source is within reach, configures and
 # compiles into build/<preset>. What is done already costs next to nothing.
 set -euo pipefail
 
 preset=${1:-release}
+shift $(($# > 0 ? 1 : 0))
 cd "$(dirname "$0")/.."
 
 scripts/install_deps.sh
@@ -21,4 +23,4 @@ if ! cmake --preset "$preset" >"$log" 2>&1; then
   exit 1
 fi
 grep -- '-- libfuse:' "$log" || true
-cmake --build --preset "$preset" --parallel "$(nproc)"
+cmake --build --preset "$preset" --parallel "$(nproc)" ${1:+--target "$@"}

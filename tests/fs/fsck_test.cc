@@ -120,8 +120,7 @@ TEST_P(FsckTest, SeesNumbersBeyondTheBoundAndWrongSums) {
   ExpectSeen("page sum is 3, counted 77");
 }
 
-INSTANTIATE_TEST_SUITE_P(, FsckTest, ::testing::Values(testing::EngineKind::kMemory),
-                         testing::EngineName);
+INSTANTIATE_MEMORY_FS_TEST(FsckTest);
 
 }  // namespace
 }  // namespace terracefs::fs

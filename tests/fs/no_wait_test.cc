@@ -20,7 +20,6 @@ using testing::kErrnoWouldBlock;
 class NoWaitTest : public FsTest {
  protected:
   void SetUp() override {
-    if (!memory()) GTEST_SKIP() << "needs an engine that stalls on demand";
     FsTest::SetUp();
     directory_ = MakeDir(kRootInode, "d").ino;
     file_ = Create(kRootInode, "file").ino;
@@ -135,8 +134,7 @@ TEST_P(NoWaitTest, AForgottenOrphanIsCollectedInTheBackgroundIfItWouldStall) {
   EXPECT_EQ(Errno(fs().GetAttributes(context_, file_)), ESTALE);
 }
 
-INSTANTIATE_TEST_SUITE_P(, NoWaitTest, ::testing::Values(testing::EngineKind::kMemory),
-                         testing::EngineName);
+INSTANTIATE_MEMORY_FS_TEST(NoWaitTest);
 
 class InodeLocksTest : public FsTest {};
 

@@ -85,7 +85,6 @@ class StorageTest : public ::testing::TestWithParam<Backend> {
     options.write_through = GetParam() == Backend::kUring;
     return OpenUringStorage(directory_.path(), options);
   }
-  bool is_real() const { return GetParam() != Backend::kSimulated; }
 
   std::unique_ptr<File> Open(std::string_view name, const OpenOptions& options) {
     Result<std::unique_ptr<File>> file = storage_->Open(name, options);
@@ -111,6 +110,14 @@ class StorageTest : public ::testing::TestWithParam<Backend> {
 INSTANTIATE_TEST_SUITE_P(Backends, StorageTest,
                          ::testing::Values(Backend::kUring, Backend::kUringWithoutWriteThrough,
                                            Backend::kPosix, Backend::kSimulated),
+                         BackendName);
+
+// What only a kernel and a directory of its have.
+class RealStorageTest : public StorageTest {};
+
+INSTANTIATE_TEST_SUITE_P(Backends, RealStorageTest,
+                         ::testing::Values(Backend::kUring, Backend::kUringWithoutWriteThrough,
+                                           Backend::kPosix),
                          BackendName);
 
 // ---- Names
@@ -541,8 +548,7 @@ int64_t DirtyPageCount(const std::string& path) {
 }
 
 // That "durable" reaches the kernel at all shows in no result, only in what the cache still owes.
-TEST_P(StorageTest, DurableWritesAndSyncsLeaveNothingDirtyInTheCache) {
-  if (!is_real()) GTEST_SKIP() << "needs a real kernel";
+TEST_P(RealStorageTest, DurableWritesAndSyncsLeaveNothingDirtyInTheCache) {
   const std::string path = directory_.path() + "/file";
   const std::unique_ptr<File> file = Open("file", ForWriting());
   const std::string text(10'000, 'x');
@@ -554,16 +560,14 @@ TEST_P(StorageTest, DurableWritesAndSyncsLeaveNothingDirtyInTheCache) {
   EXPECT_EQ(DirtyPageCount(path), 0);
 }
 
-TEST_P(StorageTest, FilesAreForTheirOwnerOnly) {
-  if (!is_real()) GTEST_SKIP() << "needs a real directory";
+TEST_P(RealStorageTest, FilesAreForTheirOwnerOnly) {
   PutFile("file", "secret");
   struct stat attributes {};
   ASSERT_EQ(stat((directory_.path() + "/file").c_str(), &attributes), 0);
   EXPECT_EQ(attributes.st_mode & 0077U, 0U);
 }
 
-TEST_P(StorageTest, TheStoreMayBeRenamedAndTheWorkingDirectoryChanged) {
-  if (!is_real()) GTEST_SKIP() << "needs a real directory";
+TEST_P(RealStorageTest, TheStoreMayBeRenamedAndTheWorkingDirectoryChanged) {
   const std::string moved = directory_.path() + "/moved";
   const std::string original = directory_.path() + "/original";
   ASSERT_EQ(mkdir(original.c_str(), 0700), 0);
@@ -578,16 +582,14 @@ TEST_P(StorageTest, TheStoreMayBeRenamedAndTheWorkingDirectoryChanged) {
   EXPECT_EQ(access((moved + "/file").c_str(), F_OK), 0);
 }
 
-TEST_P(StorageTest, ListShowsPlainFilesOnly) {
-  if (!is_real()) GTEST_SKIP() << "needs a real directory";
+TEST_P(RealStorageTest, ListShowsPlainFilesOnly) {
   ASSERT_EQ(mkdir((directory_.path() + "/lost+found").c_str(), 0700), 0);
   PutFile("file", "x");
   EXPECT_EQ(storage_->List().value(), std::vector<std::string>{"file"});
 }
 
 // The limit on file sizes makes the kernel write a part of a request, then refuse the rest.
-TEST_P(StorageTest, AWriteThatIsCutShortFailsItsChainWithTheRealReason) {
-  if (!is_real()) GTEST_SKIP() << "needs a real kernel";
+TEST_P(RealStorageTest, AWriteThatIsCutShortFailsItsChainWithTheRealReason) {
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
   rlimit old_limit{};
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old_limit), 0);

@@ -54,7 +54,10 @@ TEST(FileNamesTest, OtherNamesAreNotNumberedFiles) {
                                  "MANIFEST-12.wal",
                                  "CURRENT.tmp",
                                  "18446744073709551615.wal",
-                                 "12"}) {
+                                 "12",
+                                 "12.wal",
+                                 "MANIFEST-12",
+                                 "0000012.sst"}) {
     EXPECT_FALSE(ParseFileName(name)) << name;
   }
 }

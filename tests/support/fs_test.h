@@ -93,3 +93,8 @@ class FsTest : public ::testing::TestWithParam<EngineKind> {
                            ::testing::Values(::terracefs::testing::EngineKind::kMemory, \
                                              ::terracefs::testing::EngineKind::kReal),  \
                            ::terracefs::testing::EngineName)
+
+#define INSTANTIATE_MEMORY_FS_TEST(suite)                                                \
+  INSTANTIATE_TEST_SUITE_P(, suite,                                                     \
+                           ::testing::Values(::terracefs::testing::EngineKind::kMemory), \
+                           ::terracefs::testing::EngineName)

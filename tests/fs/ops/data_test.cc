@@ -32,6 +32,8 @@ class DataTest : public FsTest {
 
   InodeNumber file_;
 };
+// What looks behind the engine, or makes it fail.
+class DataMemoryTest : public DataTest {};
 
 TEST_P(DataTest, ReadsWhatWasWritten) {
   ASSERT_EQ(Write(file_, 0, "hello"), 0);
@@ -95,8 +97,7 @@ TEST_P(DataTest, OnlyRegularFilesHaveBytes) {
   EXPECT_EQ(Write(pipe->ino, 0, "x"), EINVAL);
 }
 
-TEST_P(DataTest, AFullPageIsOverwrittenBlindly) {
-  if (!memory()) GTEST_SKIP();
+TEST_P(DataMemoryTest, AFullPageIsOverwrittenBlindly) {
   ASSERT_EQ(Write(file_, 0, std::string(4 * kPageBytes, 'x')), 0);
   const uint64_t before = engine_->memory()->read_count();
   ASSERT_EQ(Write(file_, kPageBytes, std::string(2 * kPageBytes, 'y')), 0);
@@ -144,8 +145,7 @@ TEST_P(DataTest, ALongTruncationMustNotRunWhereNothingMayWait) {
   EXPECT_EQ(Pages(), kManyPages);
 }
 
-TEST_P(DataTest, ATruncationCutShortIsFinishedByTheNextChange) {
-  if (!memory()) GTEST_SKIP();
+TEST_P(DataMemoryTest, ATruncationCutShortIsFinishedByTheNextChange) {
   FillMany();
   for (const uint64_t written : {1, 2, 3}) {  // the size, then batches of pages
     engine_->memory()->FailWriteAfter(written, io::Status::NoSpace("injected"));
@@ -162,8 +162,7 @@ TEST_P(DataTest, ATruncationCutShortIsFinishedByTheNextChange) {
   }
 }
 
-TEST_P(DataTest, ATruncationCutShortIsFinishedAtMount) {
-  if (!memory()) GTEST_SKIP();
+TEST_P(DataMemoryTest, ATruncationCutShortIsFinishedAtMount) {
   FillMany();
   engine_->memory()->FailWriteAfter(2, io::Status::NoSpace("injected"));
   ASSERT_EQ(Truncate(file_, kPageBytes), 0);
@@ -173,8 +172,7 @@ TEST_P(DataTest, ATruncationCutShortIsFinishedAtMount) {
   EXPECT_EQ(Blocks(), 8U);
 }
 
-TEST_P(DataTest, AFileWithATruncationCutShortCanBeRemoved) {
-  if (!memory()) GTEST_SKIP();
+TEST_P(DataMemoryTest, AFileWithATruncationCutShortCanBeRemoved) {
   FillMany();
   engine_->memory()->FailWriteAfter(1, io::Status::NoSpace("injected"));
   ASSERT_EQ(Truncate(file_, kPageBytes), 0);
@@ -184,8 +182,7 @@ TEST_P(DataTest, AFileWithATruncationCutShortCanBeRemoved) {
   CrashAndMount();
 }
 
-TEST_P(DataTest, AFailedWriteChangesNothing) {
-  if (!memory()) GTEST_SKIP();
+TEST_P(DataMemoryTest, AFailedWriteChangesNothing) {
   ASSERT_EQ(Write(file_, 0, "before"), 0);
   const Attributes before = Stat(file_);
   Tick();
@@ -205,6 +202,7 @@ TEST_P(DataTest, BytesSurviveAPowerCutAfterASync) {
   EXPECT_EQ(Read(file_, 12'345, 400'000), data);
 }
 INSTANTIATE_FS_TEST(DataTest);
+INSTANTIATE_MEMORY_FS_TEST(DataMemoryTest);
 
 }  // namespace
 }  // namespace terracefs::fs
