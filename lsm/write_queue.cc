@@ -109,8 +109,8 @@ void WriteQueue::AdvanceDurableLocked() {
   durable_sequence_.store(durable, std::memory_order_release);
 }
 
-// Syncs the logs of all chunks that are written but not durable.
-io::Status WriteQueue::SyncWrittenLocked(io::MutexLock& lock) {
+// Syncs the logs of all chunks that are written but not durable. Lets go of the lock meanwhile.
+io::Status WriteQueue::SyncWrittenLocked() {
   std::vector<std::shared_ptr<WalWriter>> logs;
   std::vector<PendingChunk*> covered;
   for (PendingChunk& pending : pending_) {
@@ -120,13 +120,13 @@ io::Status WriteQueue::SyncWrittenLocked(io::MutexLock& lock) {
   }
   // Only the thread with this flag removes written chunks from the list, so the pointers stay good.
   syncing_files_ = true;
-  lock.Unlock();
+  mutex_.Unlock();
   io::Status status;
   for (const auto& log : logs) {
     status = log->Sync();
     if (!status.ok()) break;
   }
-  lock.Lock();
+  mutex_.Lock();
   syncing_files_ = false;
   if (!status.ok()) {
     if (error_.ok()) error_ = status;
@@ -158,7 +158,7 @@ io::Status WriteQueue::Sync() {
     }
     const bool front_written = !pending_.empty() && pending_.front().state == ChunkState::kWritten;
     if (front_written && !syncing_files_) {
-      TRY(SyncWrittenLocked(lock));
+      TRY(SyncWrittenLocked());
       continue;
     }
     progress_.Wait(mutex_);

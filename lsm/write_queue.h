@@ -97,7 +97,7 @@ class WriteQueue {
   void FinishChunkLocked(PendingChunk& pending, const io::Status& status, bool durable)
       REQUIRES(mutex_);
   void AdvanceDurableLocked() REQUIRES(mutex_);
-  io::Status SyncWrittenLocked(io::MutexLock& lock) REQUIRES(mutex_);
+  io::Status SyncWrittenLocked() REQUIRES(mutex_);
 
   const Limits limits_;
   WalRecycler& recycler_;

@@ -10,6 +10,9 @@
 namespace terracefs::testing {
 namespace {
 
+constexpr uid_t kSameOwner = static_cast<uid_t>(-1);
+constexpr gid_t kSameGroup = static_cast<gid_t>(-1);
+
 class ChownPosix : public PosixTest {};
 
 TEST_F(ChownPosix, RootGivesAwayAndOthersMayNot) {
@@ -21,9 +24,11 @@ TEST_F(ChownPosix, RootGivesAwayAndOthersMayNot) {
   ASSERT_EQ(stat(path.c_str(), &attributes), 0);
   EXPECT_EQ(attributes.st_uid, 1234u);
   EXPECT_EQ(attributes.st_gid, 5678u);
-  EXPECT_EQ(RunAsUser(1234, 5678, [&] { return ERRNO_OF(chown(path.c_str(), 1, -1)); }), EPERM);
-  EXPECT_EQ(RunAsUser(1234, 9, [&] { return ERRNO_OF(chown(path.c_str(), -1, 9)); }), 0);
-  EXPECT_EQ(RunAsUser(1234, 9, [&] { return ERRNO_OF(chown(path.c_str(), -1, 10)); }), EPERM);
+  EXPECT_EQ(RunAsUser(1234, 5678, [&] { return ERRNO_OF(chown(path.c_str(), 1, kSameGroup)); }),
+            EPERM);
+  EXPECT_EQ(RunAsUser(1234, 9, [&] { return ERRNO_OF(chown(path.c_str(), kSameOwner, 9)); }), 0);
+  EXPECT_EQ(RunAsUser(1234, 9, [&] { return ERRNO_OF(chown(path.c_str(), kSameOwner, 10)); }),
+            EPERM);
 }
 
 TEST_F(ChownPosix, SetuidAndSetgidGoWithTheOwner) {
@@ -32,7 +37,8 @@ TEST_F(ChownPosix, SetuidAndSetgidGoWithTheOwner) {
   WriteFile(path, "x");
   ASSERT_EQ(chown(path.c_str(), 1234, 1234), 0);
   ASSERT_EQ(chmod(path.c_str(), 06755), 0);
-  EXPECT_EQ(RunAsUser(1234, 1234, [&] { return ERRNO_OF(chown(path.c_str(), -1, 1234)); }), 0);
+  EXPECT_EQ(RunAsUser(1234, 1234, [&] { return ERRNO_OF(chown(path.c_str(), kSameOwner, 1234)); }),
+            0);
   struct stat attributes {};
   ASSERT_EQ(stat(path.c_str(), &attributes), 0);
   EXPECT_EQ(attributes.st_mode & 07777, 0755u);

@@ -783,9 +783,16 @@ void RunSeeds(bool memory, uint64_t seed_count, uint64_t operation_count) {
   }
 }
 
-TEST(FsProperty, EqualsTheModelOnAMap) { RunSeeds(/*memory=*/true, 12, 6000); }
+// One thread works here, of which the thread sanitizer has little to say, forty times as slowly.
+#ifdef __SANITIZE_THREAD__
+constexpr uint64_t kSeedShare = 6;
+#else
+constexpr uint64_t kSeedShare = 1;
+#endif
 
-TEST(FsProperty, EqualsTheModelOnTheEngine) { RunSeeds(/*memory=*/false, 6, 5000); }
+TEST(FsProperty, EqualsTheModelOnAMap) { RunSeeds(/*memory=*/true, 12 / kSeedShare, 6000); }
+
+TEST(FsProperty, EqualsTheModelOnTheEngine) { RunSeeds(/*memory=*/false, 6 / kSeedShare, 5000); }
 
 }  // namespace
 }  // namespace terracefs::fs

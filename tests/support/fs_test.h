@@ -94,7 +94,6 @@ class FsTest : public ::testing::TestWithParam<EngineKind> {
                                              ::terracefs::testing::EngineKind::kReal),  \
                            ::terracefs::testing::EngineName)
 
-#define INSTANTIATE_MEMORY_FS_TEST(suite)                                                \
-  INSTANTIATE_TEST_SUITE_P(, suite,                                                     \
-                           ::testing::Values(::terracefs::testing::EngineKind::kMemory), \
+#define INSTANTIATE_MEMORY_FS_TEST(suite)                                                         \
+  INSTANTIATE_TEST_SUITE_P(, suite, ::testing::Values(::terracefs::testing::EngineKind::kMemory), \
                            ::terracefs::testing::EngineName)

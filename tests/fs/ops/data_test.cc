@@ -147,7 +147,7 @@ TEST_P(DataTest, ALongTruncationMustNotRunWhereNothingMayWait) {
 
 TEST_P(DataMemoryTest, ATruncationCutShortIsFinishedByTheNextChange) {
   FillMany();
-  for (const uint64_t written : {1, 2, 3}) {  // the size, then batches of pages
+  for (const uint64_t written : {1U, 2U, 3U}) {  // the size, then batches of pages
     engine_->memory()->FailWriteAfter(written, io::Status::NoSpace("injected"));
     ASSERT_EQ(Truncate(file_, kPageBytes), 0);
     EXPECT_EQ(Stat(file_).size, kPageBytes);

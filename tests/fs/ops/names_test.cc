@@ -111,7 +111,7 @@ TEST_P(CreateTest, ASetgidDirectoryHandsDownGroupAndBit) {
 }
 
 TEST_P(CreateTest, KnowsEveryType) {
-  for (const uint32_t type : {S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK}) {
+  for (const mode_t type : std::initializer_list<mode_t>{S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK}) {
     const std::string name = "node" + std::to_string(type);
     const auto node = fs().MakeNode(context_, kRootInode, name, type | 0600, 0x12345678);
     ASSERT_TRUE(node.ok());

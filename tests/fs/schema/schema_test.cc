@@ -106,7 +106,8 @@ TEST(RecordsTest, TheInodeRecordIsWhatTheFormatSays) {
 
 TEST(RecordsTest, InodesOfEveryTypeComeBack) {
   io::Random random(5);
-  for (const uint32_t type : {S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR, S_IFBLK, S_IFIFO, S_IFSOCK}) {
+  for (const mode_t type : std::initializer_list<mode_t>{S_IFREG, S_IFDIR, S_IFLNK, S_IFCHR,
+                                                         S_IFBLK, S_IFIFO, S_IFSOCK}) {
     for (int i = 0; i < 200; ++i) {
       const auto number = [&] { return random.Next() >> random.Uniform(64); };
       InodeRecord record;
