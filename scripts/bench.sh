@@ -12,5 +12,5 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 "$root/scripts/build.sh" release
 
 # exec, so that a signal reaches the program that has to unmount.
-exec "$root/build/release/fs_bench" --setup "${BENCH_DIR:-/var/tmp}" \
+exec "$root/build/release/tests/fs_bench" --setup "${BENCH_DIR:-/var/tmp}" \
   --terracefs "$root/build/release/terracefs" "$@"

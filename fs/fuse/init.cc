@@ -43,7 +43,7 @@ void ChooseCapabilities(const ServiceTargets& targets, fuse_conn_info* connectio
   Want(connection, FUSE_CAP_ASYNC_DIO, true);
   Want(connection, FUSE_CAP_PARALLEL_DIROPS, true);
   Want(connection, FUSE_CAP_READDIRPLUS, true);
-  Want(connection, FUSE_CAP_READDIRPLUS_AUTO, true);
+  Want(connection, FUSE_CAP_READDIRPLUS_AUTO, false);
   Want(connection, FUSE_CAP_CACHE_SYMLINKS, true);
   Want(connection, FUSE_CAP_IOCTL_DIR, true);
   // Nobody else changes files, so cached pages are never stale.
