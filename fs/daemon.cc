@@ -1,7 +1,9 @@
 #include "fs/daemon.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "fs/control/control.h"
@@ -19,6 +21,22 @@ std::string LimiterMode(const MountOptions& options) {
   return options.compaction_rate == 0 ? "unlimited" : "fixed";
 }
 
+// Takes all the file descriptors that are to be had, and says how many tables may use: the more
+// stay open, the fewer have to be opened for a read, but their indexes take memory.
+size_t OpenTableCountMax() {
+  constexpr rlim_t kOtherDescriptors = 128;
+  constexpr rlim_t kLeast = 16;
+  constexpr rlim_t kMost = 4096;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kLeast;
+  rlimit raised{limit.rlim_max, limit.rlim_max};
+  if (limit.rlim_cur < limit.rlim_max && setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  // Compactions open tables beside the cache's.
+  const rlim_t half =
+      limit.rlim_cur > kOtherDescriptors ? (limit.rlim_cur - kOtherDescriptors) / 2 : rlim_t{0};
+  return std::clamp(half, kLeast, kMost);
+}
+
 io::Result<std::unique_ptr<Store>> OpenStore(const DaemonOptions& options) {
   OpenStoreOptions open;
   open.io = options.mount.io;
@@ -26,6 +44,7 @@ io::Result<std::unique_ptr<Store>> OpenStore(const DaemonOptions& options) {
   open.file_system.read_only = options.mount.read_only;
   open.file_system.atime = options.mount.atime;
   ApplyToEngine(options.mount, &open.engine);
+  open.engine.open_table_count_max = OpenTableCountMax();
   return Store::Open(options.store_path, open);
 }
 

@@ -89,8 +89,6 @@ struct FileSystemOptions {
   bool read_only = false;
   AtimePolicy atime = AtimePolicy::kRelative;
   const io::Clock* clock = &io::SystemClock();
-  // Free bytes of the disk below, for statfs; null: unknown. Called from any thread.
-  std::function<uint64_t()> disk_free_bytes;
   // How many inodes that nobody is using stay in memory, at about 300 bytes each.
   size_t cached_inode_count_max = 32768;
 };

@@ -86,7 +86,7 @@ FileSystemImpl::FileSystemImpl(lsm::Db& db, const FileSystemOptions& options,
       options_(options),
       table_(db, options.cached_inode_count_max),
       allocator_(db, allocator_bound),
-      usage_(db, superblock.size_bytes, options.disk_free_bytes) {}
+      usage_(db, superblock.size_bytes) {}
 
 FileSystemImpl::~FileSystemImpl() = default;
 

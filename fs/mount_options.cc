@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <map>
@@ -10,6 +11,8 @@
 
 namespace terracefs::fs {
 namespace {
+
+constexpr uint64_t kLogBytesMin = 16 * io::kMiB;  // more than one batch
 
 // Bounds that keep a slip of the keyboard from taking the machine down.
 constexpr uint64_t kCacheBytesMin = io::kMiB;
@@ -211,6 +214,8 @@ io::Result<MountOptions> ParseMountOptions(const std::vector<std::string>& lists
 
 void ApplyToEngine(const MountOptions& options, lsm::Options* engine) {
   engine->memtable_bytes = options.memtable_bytes;
+  // A log ends with its memtable, and the memtable with its log.
+  engine->log_file_bytes = std::max(options.memtable_bytes, kLogBytesMin);
   engine->block_cache_bytes = options.cache_bytes;
   engine->commit_interval_ms = options.commit_ms;
   engine->compaction_workers = options.compaction_workers;

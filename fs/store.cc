@@ -226,12 +226,7 @@ io::Result<std::unique_ptr<Store>> Store::Open(const std::string& path,
   lsm::Options engine = options.engine;
   FileSystem::ConfigureEngine(&engine);
   store->db_ = TRY(lsm::Db::Open(engine, storage));
-  FileSystemOptions file_system = options.file_system;
-  file_system.disk_free_bytes = [&storage] {
-    const io::Result<uint64_t> bytes = storage.FreeBytes();
-    return bytes.ok() ? *bytes : 0;
-  };
-  store->file_system_ = TRY(FileSystem::Mount(*store->db_, file_system));
+  store->file_system_ = TRY(FileSystem::Mount(*store->db_, options.file_system));
   return store;
 }
 

@@ -18,7 +18,12 @@ uint64_t Usage::Count(CounterId id) const {
 uint64_t Usage::inode_count() const { return Count(CounterId::kInodes); }
 uint64_t Usage::page_count() const { return Count(CounterId::kPages); }
 
-io::Result<Usage::Reservation> Usage::Reserve(uint64_t page_count) {
+io::Status Usage::CheckRoom(uint64_t bytes) const {
+  return db_.RoomBytes() > bytes ? io::Status::Ok() : io::Status::Posix(ENOSPC);
+}
+
+io::Result<Usage::Reservation> Usage::Reserve(uint64_t page_count, uint64_t bytes) {
+  TRY(CheckRoom(bytes));
   if (page_count_max_ == 0 || page_count == 0) return Reservation();
   // A batch that was written but whose reservation still stands counts twice for a moment; that
   // errs on the strict side.
@@ -32,14 +37,14 @@ io::Result<Usage::Reservation> Usage::Reserve(uint64_t page_count) {
 SpaceUsage Usage::Space() const {
   SpaceUsage space;
   const uint64_t used_bytes = Count(CounterId::kPages) * kPageBytes;
-  const uint64_t disk_bytes = disk_free_bytes_ ? disk_free_bytes_() : 0;
+  const uint64_t room_bytes = db_.RoomBytes();
   if (page_count_max_ != 0) {
     space.capacity_bytes = page_count_max_ * kPageBytes;
     space.free_bytes = space.capacity_bytes - std::min(used_bytes, space.capacity_bytes);
-    if (disk_free_bytes_) space.free_bytes = std::min(space.free_bytes, disk_bytes);
+    space.free_bytes = std::min(space.free_bytes, room_bytes);
   } else {
-    space.capacity_bytes = used_bytes + disk_bytes;
-    space.free_bytes = disk_bytes;
+    space.capacity_bytes = used_bytes + room_bytes;
+    space.free_bytes = room_bytes;
   }
   space.available_bytes = space.free_bytes;
   space.inodes = Count(CounterId::kInodes);

@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <utility>
 
 #include "fs/file_system.h"
@@ -16,12 +15,8 @@ namespace terracefs::fs {
 // from any thread.
 class Usage {
  public:
-  // `size_bytes`: the capacity for file pages; 0: whatever the disk has, `disk_free_bytes` says how
-  // much (null: unknown, taken as 0).
-  Usage(lsm::Db& db, uint64_t size_bytes, std::function<uint64_t()> disk_free_bytes)
-      : db_(db),
-        page_count_max_(size_bytes / kPageBytes),
-        disk_free_bytes_(std::move(disk_free_bytes)) {}
+  // `size_bytes`: the capacity for file pages; 0: whatever the engine has room for.
+  Usage(lsm::Db& db, uint64_t size_bytes) : db_(db), page_count_max_(size_bytes / kPageBytes) {}
 
   // Room for pages that a batch is about to add; given back when it goes, which must be after the
   // batch was written (the counter has them then) or abandoned.
@@ -44,8 +39,11 @@ class Usage {
     Usage* usage_ = nullptr;
     uint64_t page_count_ = 0;
   };
-  // Posix(ENOSPC) if there is none.
-  io::Result<Reservation> Reserve(uint64_t page_count);
+  // For `bytes` of content, `page_count` of its pages new. Posix(ENOSPC) if there is none.
+  io::Result<Reservation> Reserve(uint64_t page_count, uint64_t bytes);
+  // Posix(ENOSPC) if `bytes` more would leave the engine too little to delete with. Whatever adds
+  // something asks; renaming and removing never has to.
+  io::Status CheckRoom(uint64_t bytes) const;
 
   uint64_t inode_count() const;
   uint64_t page_count() const;
@@ -56,7 +54,6 @@ class Usage {
 
   lsm::Db& db_;
   const uint64_t page_count_max_;  // 0: no limit of its own
-  const std::function<uint64_t()> disk_free_bytes_;
   std::atomic<uint64_t> reserved_page_count_{0};
 };
 

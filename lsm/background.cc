@@ -12,6 +12,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kUpkeepInterval{250};
 constexpr std::chrono::seconds kRetryInterval{1};
+constexpr int64_t kMergeRetryMinNs = 1'000'000'000;
+constexpr int64_t kMergeRetryMaxNs = 32 * kMergeRetryMinNs;
 constexpr std::chrono::milliseconds kManualPoll{20};
 // Deletions wait at most this long in the active memtable before it is flushed for their sake.
 constexpr int64_t kDeletionFlushMaxSeconds = 15;
@@ -24,6 +26,7 @@ void DbImpl::StartThreads() {
     threads_.emplace_back([this] { WorkerLoop(); });
   }
   threads_.emplace_back([this] { UpkeepLoop(); });
+  threads_.emplace_back([this] { CommitLoop(); });
 }
 
 void DbImpl::StopThreads() {
@@ -34,6 +37,7 @@ void DbImpl::StopThreads() {
     flush_wanted_.NotifyAll();
     work_wanted_.NotifyAll();
     upkeep_wanted_.NotifyAll();
+    commit_wanted_.NotifyAll();
     job_done_.NotifyAll();
   }
   limiter_.Shutdown();
@@ -86,6 +90,7 @@ void DbImpl::FlushLoop() noexcept {
     lock.Unlock();
     const io::Status status = FlushOldest();
     if (!status.ok()) io::LsmLog().error("flush: {}", status.ToString());
+    if (status.Is(io::StatusCode::kNoSpace)) recycler_->ReleaseSpace();
     lock.Lock();
     flush_error_ = status;
     job_done_.NotifyAll();
@@ -131,6 +136,7 @@ io::Status DbImpl::FlushOldest() {
   if (queue_->WaitForLogIdle(oldest.log)) {
     recycler_->Recycle(oldest.log).IgnoreError("the next open finds it again");
   }
+  RefreshRoom();
   return io::Status::Ok();
 }
 
@@ -180,10 +186,13 @@ io::Status DbImpl::Flush() {
   if (!queue_) return io::Status::Ok();
   TRY(queue_->Rotate());
   io::MutexLock lock(jobs_mutex_);
+  if (immutables_.empty()) return io::Status::Ok();
+  // What others write meanwhile is not waited for.
+  const SequenceNumber last_sequence = immutables_.back().last_sequence;
   // An earlier failure says nothing about now: the flush thread tries again at once.
   flush_error_ = io::Status::Ok();
   flush_wanted_.NotifyAll();
-  while (!immutables_.empty()) {
+  while (!immutables_.empty() && immutables_.front().last_sequence <= last_sequence) {
     if (stopping_) return io::Status::ShuttingDown();
     TRY(flush_error_);
     job_done_.Wait(jobs_mutex_);
@@ -209,11 +218,20 @@ void DbImpl::WorkerLoop() noexcept {
     return stop_jobs_.load(std::memory_order_relaxed) ? io::Status::ShuttingDown()
                                                       : io::Status::Ok();
   };
+  // After a failure that is no damage (a full disk, say) merges are tried again less and less
+  // often; what needs no space goes on.
+  int64_t retry_delay_ns = 0;
+  int64_t retry_at_ns = 0;
   io::MutexLock lock(jobs_mutex_);
   while (!stopping_) {
     const std::optional<CompactionPlan> plan = PickLocked(versions_.shape());
     if (!plan) {
       work_wanted_.Wait(jobs_mutex_);
+      continue;
+    }
+    if (plan->kind == CompactionPlan::Kind::kMerge && retry_delay_ns > 0 &&
+        options_.clock->SteadyNs() < retry_at_ns) {
+      work_wanted_.WaitFor(jobs_mutex_, kRetryInterval);
       continue;
     }
     in_use_.Register(*plan);
@@ -227,7 +245,10 @@ void DbImpl::WorkerLoop() noexcept {
     work_wanted_.NotifyAll();
     if (stopping_) continue;
     compaction_error_ = status;
-    if (status.ok()) continue;
+    if (status.ok()) {
+      if (plan->kind == CompactionPlan::Kind::kMerge) retry_delay_ns = 0;
+      continue;
+    }
     lock.Unlock();
     io::LsmLog().error("compaction of level {}: {}", plan->level, status.ToString());
     lock.Lock();
@@ -237,7 +258,8 @@ void DbImpl::WorkerLoop() noexcept {
         for (const FileRef& file : side) quarantined_.insert(file->number);
       }
     } else {
-      work_wanted_.WaitFor(jobs_mutex_, kRetryInterval);
+      retry_delay_ns = std::clamp(2 * retry_delay_ns, kMergeRetryMinNs, kMergeRetryMaxNs);
+      retry_at_ns = options_.clock->SteadyNs() + retry_delay_ns;
     }
   }
 }
@@ -385,14 +407,15 @@ void DbImpl::WaitForQuiescence() {
 
 // ---- Upkeep ------------------------------------------------------------------------------------
 
-void DbImpl::UpkeepLoop() noexcept {
-  io::SetThreadName("lsm-upkeep");
+// Makes what was written durable in time; a thread of its own, for nothing may make it late.
+void DbImpl::CommitLoop() noexcept {
+  io::SetThreadName("lsm-commit");
   int64_t synced_at_ns = options_.clock->SteadyNs();
   for (;;) {
     {
       io::MutexLock lock(jobs_mutex_);
       if (stopping_) return;
-      upkeep_wanted_.WaitFor(jobs_mutex_, kUpkeepInterval);
+      commit_wanted_.WaitFor(jobs_mutex_, kUpkeepInterval);
       if (stopping_) return;
     }
     const int64_t now_ns = options_.clock->SteadyNs();
@@ -405,16 +428,56 @@ void DbImpl::UpkeepLoop() noexcept {
       }
       synced_at_ns = now_ns;
     }
+  }
+}
+
+void DbImpl::UpkeepLoop() noexcept {
+  io::SetThreadName("lsm-upkeep");
+  for (;;) {
+    {
+      io::MutexLock lock(jobs_mutex_);
+      if (stopping_) return;
+      upkeep_wanted_.WaitFor(jobs_mutex_, kUpkeepInterval);
+      if (stopping_) return;
+    }
     UpkeepOnce();
   }
 }
 
+// What the engine keeps free: all that is in memory must become tables, with a log to go on with,
+// and a compaction must have room for its output before its input goes; the larger the disk, the
+// larger the jobs.
+void DbImpl::RefreshRoom() {
+  constexpr uint64_t kReserveShare = 20;
+  const io::Result<uint64_t> free = storage_.FreeBytes();
+  if (!free.ok()) return;
+  uint64_t unflushed = queue_->active_memtable()->memory_bytes();
+  {
+    io::MutexLock lock(jobs_mutex_);
+    for (const Immutable& immutable : immutables_) unflushed += immutable.table->memory_bytes();
+  }
+  uint64_t table_bytes = 0;
+  const std::shared_ptr<const Version> version = versions_.current();
+  for (int level = 0; level < kLevelCount; ++level) table_bytes += version->LevelBytes(level);
+  const uint64_t least = 2 * options_.table_bytes + options_.memtable_bytes +
+                         (recycler_->KeptNumbers().empty() ? options_.log_file_bytes : 0);
+  const uint64_t reserve =
+      std::max(least, std::min((*free + table_bytes) / kReserveShare, io::kGiB)) + unflushed;
+  room_bytes_.store(*free > reserve ? static_cast<int64_t>(*free - reserve) : 0,
+                    std::memory_order_relaxed);
+}
+
 void DbImpl::UpkeepOnce() {
-  if (const io::Status status = recycler_->Prepare(); !status.ok()) {
+  RefreshRoom();
+  const bool has_room = RoomBytes() > options_.log_file_bytes;
+  const auto new_file = has_room ? WalRecycler::NewFile::kWrittenOut : WalRecycler::NewFile::kNone;
+  if (const io::Status status = recycler_->Prepare(new_file); !status.ok()) {
     io::LsmLog().warn("preparing a log file: {}", status.ToString());
   }
   const int64_t oldest = queue_->active_memtable()->oldest_deletion_seconds();
-  const int64_t patience_s = std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds);
+  // On a full disk somebody is waiting for the space.
+  const int64_t patience_s =
+      has_room ? std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds) : 0;
   if (oldest != 0 && NowSeconds() - oldest >= patience_s) {
     if (const io::Status status = queue_->Rotate(); !status.ok()) {
       io::LsmLog().warn("ending the memtable for its deletions: {}", status.ToString());

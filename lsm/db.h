@@ -110,6 +110,10 @@ class Db {
   virtual io::Status Sync() = 0;
   // True if Write would have to wait for the background right now.
   virtual bool WriteWouldStall() const = 0;
+  // How many bytes may still be added beside what the engine needs on its disk to go on flushing,
+  // compacting and thereby deleting; an estimate, never waits. Whoever adds data asks first; who
+  // deletes need not ask. Write itself refuses only what really finds no space.
+  virtual uint64_t RoomBytes() const = 0;
   // The newest sequence that readers see, and up to where history is on stable storage.
   virtual SequenceNumber LastSequence() const = 0;
   virtual SequenceNumber DurableSequence() const = 0;

@@ -26,7 +26,7 @@ DbImpl::DbImpl(const Options& options, io::Storage& storage)
       storage_(storage),
       limiter_(options.compaction_rate, *options.clock),
       block_cache_(options.block_cache_bytes),
-      table_cache_(storage, block_cache_),
+      table_cache_(storage, block_cache_, options.open_table_count_max),
       versions_(storage),
       environment_{storage_, options_, table_cache_, limiter_,
                    [this] { return versions_.NewFileNumber(); }},
@@ -211,7 +211,13 @@ bool DbImpl::WriteWouldStall() const {
           queue_->nearly_full()) ||
          level0_count_.load(std::memory_order_relaxed) >=
              static_cast<size_t>(options_.l0_slowdown_trigger) ||
-         queue_->queued_chunk_count() >= kQueuedChunksStall;
+         queue_->queued_chunk_count() >= kQueuedChunksStall || NextLogIsMissing();
+}
+
+bool DbImpl::NextLogIsMissing() const { return queue_->nearly_full() && !recycler_->has_ready(); }
+
+uint64_t DbImpl::RoomBytes() const {
+  return static_cast<uint64_t>(std::max<int64_t>(0, room_bytes_.load(std::memory_order_relaxed)));
 }
 
 void DbImpl::UpdatePressure(const Version& version) {
@@ -233,7 +239,19 @@ io::Status DbImpl::Throttle(size_t batch_bytes) {
         queue_->nearly_full();
     const bool level0_full = level0_count_.load(std::memory_order_relaxed) >=
                              static_cast<size_t>(options_.l0_stop_trigger);
-    if (!memtables_full && !level0_full) break;
+    const bool log_missing = NextLogIsMissing();
+    if (!memtables_full && !level0_full && !log_missing) break;
+    if (log_missing) {
+      lock.Unlock();
+      const io::Status status = recycler_->Prepare(WalRecycler::NewFile::kAllocated);
+      lock.Lock();
+      if (status.ok()) continue;
+      // On a full disk the next log is that of the memtable being flushed.
+      if (!status.Is(io::StatusCode::kNoSpace) || immutables_.empty()) return status;
+      if (!flush_error_.ok()) return flush_error_;
+      job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(kStallPollNs));
+      continue;
+    }
     // A full disk or a broken manifest will not get better by waiting here.
     if (memtables_full && !flush_error_.ok()) return flush_error_;
     if (!memtables_full) {
@@ -265,8 +283,10 @@ io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {
     return io::Status::InvalidArgument("key, value or batch is larger than the engine takes");
   }
   if (!batch.empty()) {
-    TRY(Throttle(batch.bytes()));
+    const size_t bytes = batch.bytes();
+    TRY(Throttle(bytes));
     TRY(queue_->Write(std::move(batch)));
+    room_bytes_.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
   }
   return durable ? queue_->Sync() : io::Status::Ok();
 }

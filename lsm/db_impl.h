@@ -42,6 +42,7 @@ class DbImpl final : public Db {
   io::Status Write(WriteBatch&& batch, bool durable) override;
   io::Status Sync() override;
   bool WriteWouldStall() const override;
+  uint64_t RoomBytes() const override;
   SequenceNumber LastSequence() const override;
   SequenceNumber DurableSequence() const override;
   io::Result<std::optional<PinnedValue>> Get(const ReadOptions& options,
@@ -86,10 +87,12 @@ class DbImpl final : public Db {
   // Back-pressure.
   io::Status Throttle(size_t batch_bytes) EXCLUDES(jobs_mutex_);
   void UpdatePressure(const Version& version);
+  bool NextLogIsMissing() const;
 
   // Recovery.
   io::Result<std::vector<Immutable>> ReplayOldLogs();
   io::Status StartLog(SequenceNumber last_sequence);
+  io::Status ForgetOldLogs();
   io::Status RemoveLeftovers();
 
   // Background.
@@ -99,6 +102,8 @@ class DbImpl final : public Db {
   void FlushLoop() noexcept;
   void WorkerLoop() noexcept;
   void UpkeepLoop() noexcept;
+  void CommitLoop() noexcept;
+  void RefreshRoom() EXCLUDES(jobs_mutex_);
   io::Status FlushOne(const Immutable& immutable);
   io::Status FlushOldest() EXCLUDES(jobs_mutex_);
   void StopThreads() EXCLUDES(jobs_mutex_);
@@ -136,6 +141,7 @@ class DbImpl final : public Db {
   io::CondVar flush_wanted_;
   io::CondVar work_wanted_;
   io::CondVar upkeep_wanted_;
+  io::CondVar commit_wanted_;
   io::CondVar job_done_;
   std::deque<Immutable> immutables_ GUARDED_BY(jobs_mutex_);  // oldest first
   FileNumber active_log_ GUARDED_BY(jobs_mutex_) = 0;
@@ -157,6 +163,7 @@ class DbImpl final : public Db {
   std::atomic<uint64_t> stall_ns_{0};
   std::atomic<size_t> immutable_count_{0};
   std::atomic<size_t> level0_count_{0};
+  std::atomic<int64_t> room_bytes_{0};  // of the last look at the disk, less what was written since
   std::atomic<int64_t> delete_deadline_ms_;
   std::atomic<int64_t> commit_interval_ms_;
   std::atomic<bool> stop_jobs_{false};

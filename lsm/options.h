@@ -17,6 +17,7 @@ struct Options {
   uint64_t log_file_bytes = 64 * io::kMiB;
   int immutable_memtable_count_max = 3;  // a write waits for a flush beyond this
   uint64_t block_cache_bytes = 256 * io::kMiB;
+  size_t open_table_count_max = 400;  // file descriptors, and the memory of indexes and filters
 
   // Longest time before a write is durable by itself; 0 = only when asked.
   int64_t commit_interval_ms = 5000;

@@ -71,18 +71,29 @@ io::Status DbImpl::Recover() {
     io::MutexLock lock(view_mutex_);
     view_ = std::move(view);
   }
+  // First, for what follows needs space, and a crash may have left much behind.
+  TRY(RemoveLeftovers());
   for (const Immutable& table : recovered) {
     TRY(FlushOne(table));
     last_sequence = table.last_sequence;
   }
+  TRY(ForgetOldLogs());
   TRY(StartLog(last_sequence));
-  TRY(RemoveLeftovers());
   UpdatePressure(*versions_.current());
+  RefreshRoom();
   StartThreads();
   return io::Status::Ok();
 }
 
-// From here on new batches go to a new log; the old ones are in tables and not needed again.
+// All that the logs hold is in tables now. The files are removed rather than used again: a write of
+// a daemon that was killed may still be on its way to one of them.
+io::Status DbImpl::ForgetOldLogs() {
+  VersionEdit edit;
+  edit.log_number = versions_.NewFileNumber();
+  TRY(versions_.LogAndApply(std::move(edit), nullptr));
+  return RemoveLeftovers();
+}
+
 io::Status DbImpl::StartLog(SequenceNumber last_sequence) {
   recycler_ = std::make_unique<WalRecycler>(storage_, options_.log_file_bytes,
                                             [this] { return versions_.NewFileNumber(); });
@@ -92,14 +103,10 @@ io::Status DbImpl::StartLog(SequenceNumber last_sequence) {
       [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh, SequenceNumber last,
              FileNumber next_log) { OnRotate(std::move(full), std::move(fresh), last, next_log); });
   TRY(queue_->Start());
-  const FileNumber log = queue_->active_log();
   {
     io::MutexLock lock(jobs_mutex_);
-    active_log_ = log;
+    active_log_ = queue_->active_log();
   }
-  VersionEdit edit;
-  edit.log_number = log;
-  TRY(versions_.LogAndApply(std::move(edit), nullptr));
   auto view = std::make_shared<View>();
   view->version = versions_.current();
   view->active = queue_->active_memtable();
@@ -108,8 +115,8 @@ io::Status DbImpl::StartLog(SequenceNumber last_sequence) {
   return io::Status::Ok();
 }
 
-// Removes what a crash left behind: tables and manifests that the current version does not name.
-// Old logs are kept for reuse.
+// Removes what the current version does not name: tables and manifests that a crash left behind,
+// logs that are in tables.
 io::Status DbImpl::RemoveLeftovers() {
   std::set<FileNumber> live;
   const std::shared_ptr<const Version> version = versions_.current();
@@ -128,7 +135,7 @@ io::Status DbImpl::RemoveLeftovers() {
         if (parsed->number != versions_.manifest_number()) status = storage_.Remove(name);
         break;
       case FileKind::kLog:
-        if (parsed->number < versions_.log_number()) status = recycler_->Recycle(parsed->number);
+        if (parsed->number < versions_.log_number()) status = storage_.Remove(name);
         break;
       case FileKind::kBlob:
         break;  // of a later format version

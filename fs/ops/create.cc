@@ -47,6 +47,7 @@ Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumb
   const LockedInode directory = TRY(LockedInode::Exclusive(table_, parent, context.may_wait));
   TRY(CheckDirectory(directory.record()));
   if (TRY(FindDirent(context, parent, name))) return Status::Posix(EEXIST);
+  TRY(usage_.CheckRoom(kCreateBatchBytes));
   if (S_ISDIR(spec.mode) && directory.record().nlink >= kDirectoryLinkCountMax) {
     return Status::Posix(EMLINK);
   }
@@ -123,6 +124,7 @@ Result<Attributes> FileSystemImpl::Link(const OpContext& context, InodeNumber in
   // Its last name is gone; what is only open cannot be named again.
   if (inode.record().nlink == 0) return Status::Posix(ENOENT);
   if (inode.record().nlink >= kLinkCountMax) return Status::Posix(EMLINK);
+  TRY(usage_.CheckRoom(kCreateBatchBytes));
 
   const int64_t now_ns = Now();
   Transaction transaction(db_, context.may_wait);

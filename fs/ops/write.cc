@@ -147,7 +147,7 @@ Status FileSystemImpl::Write(const OpContext& context, InodeNumber ino, uint64_t
 
   PageWriter writer(inode.record(), offset, io::AsView(data));
   TRY(writer.Look(db_, context.may_wait));
-  const Usage::Reservation room = TRY(usage_.Reserve(writer.added_count()));
+  const Usage::Reservation room = TRY(usage_.Reserve(writer.added_count(), data.size()));
   Transaction transaction(db_, context.may_wait);
   transaction.batch().Reserve(data.size() + (data.size() / kPageBytes + 2) * kPageOverheadBytes +
                               2 * kPageBytes + kWriteOverheadBytes);

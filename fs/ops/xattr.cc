@@ -31,6 +31,7 @@ Status FileSystemImpl::SetXattr(const OpContext& context, InodeNumber ino, std::
   TRY(CheckXattrName(name));
   if (value.size() > kXattrValueBytesMax) return Status::Posix(E2BIG);
   if ((flags & ~(XATTR_CREATE | XATTR_REPLACE)) != 0) return Status::Posix(EINVAL);
+  TRY(usage_.CheckRoom(value.size()));
   const LockedInode locked = TRY(LockedInode::Exclusive(table_, ino, context.may_wait));
   const InodeRecord& old = locked.record();
   if (IsUserXattr(name) && !old.is_regular() && !old.is_directory()) return Status::Posix(EPERM);

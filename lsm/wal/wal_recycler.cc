@@ -27,21 +27,29 @@ WalRecycler::WalRecycler(io::Storage& storage, uint64_t log_file_bytes,
       log_file_bytes_(io::RoundUp(log_file_bytes, kWalBlockBytes)),
       new_file_number_(std::move(new_file_number)) {}
 
-io::Status WalRecycler::Prepare() {
+io::Status WalRecycler::Prepare(NewFile kind) {
+  // Who cannot wait for zeros to be written does not wait for somebody else's either; of two logs
+  // made at a time one becomes a spare.
+  if (kind != NewFile::kWrittenOut) return PrepareOnce(kind);
   io::MutexLock prepare_lock(prepare_mutex_);
-  // A second round is due only if Take overtook the first; it then finds the first round's log
-  // among the spares, so it is quick.
+  return PrepareOnce(kind);
+}
+
+io::Status WalRecycler::PrepareOnce(NewFile kind) {
+  // A second round is due only if another log overtook the first; it then finds the first round's
+  // log among the spares, so it is quick.
   while (true) {
     {
       io::MutexLock lock(mutex_);
       if (ready_.file != nullptr) return io::Status::Ok();
+      if (kind == NewFile::kNone && spares_.empty()) return io::Status::Ok();
     }
-    ReadyLog log = TRY(MakeLog(/*write_out=*/true));
+    ReadyLog log = TRY(MakeLog(kind));
     bool kept = true;
     {
       io::MutexLock lock(mutex_);
       EndPreparationLocked(log.number);
-      if (log.number > last_taken_) {
+      if (log.number > last_taken_ && ready_.file == nullptr) {
         ready_ = std::move(log);
         return io::Status::Ok();
       }
@@ -52,6 +60,24 @@ io::Status WalRecycler::Prepare() {
   }
 }
 
+bool WalRecycler::has_ready() const {
+  io::MutexLock lock(mutex_);
+  return ready_.file != nullptr;
+}
+
+void WalRecycler::ReleaseSpace() {
+  ReadyLog ready;
+  std::vector<FileNumber> spares;
+  {
+    io::MutexLock lock(mutex_);
+    ready = std::exchange(ready_, ReadyLog());
+    spares.swap(spares_);
+  }
+  if (ready.file != nullptr) spares.push_back(ready.number);
+  ready.file.reset();
+  for (const FileNumber number : spares) DropLog(number);
+}
+
 io::Result<WalRecycler::ReadyLog> WalRecycler::Take() {
   {
     io::MutexLock lock(mutex_);
@@ -60,7 +86,7 @@ io::Result<WalRecycler::ReadyLog> WalRecycler::Take() {
       return std::exchange(ready_, ReadyLog());
     }
   }
-  ReadyLog log = TRY(MakeLog(/*write_out=*/false));
+  ReadyLog log = TRY(MakeLog(NewFile::kAllocated));
   ReadyLog overtaken;
   bool kept = true;
   {
@@ -77,7 +103,7 @@ io::Result<WalRecycler::ReadyLog> WalRecycler::Take() {
   return log;
 }
 
-io::Result<WalRecycler::ReadyLog> WalRecycler::MakeLog(bool write_out) {
+io::Result<WalRecycler::ReadyLog> WalRecycler::MakeLog(NewFile kind) {
   const FileNumber number = new_file_number_();
   std::optional<FileNumber> spare;
   {
@@ -91,7 +117,9 @@ io::Result<WalRecycler::ReadyLog> WalRecycler::MakeLog(bool write_out) {
       in_preparation_.push_back(*spare);
     }
   }
-  io::Result<ReadyLog> log = spare ? RenameSpare(*spare, number) : CreateLog(number, write_out);
+  // A spare that somebody else took meanwhile is replaced by a file that is quick to make.
+  if (kind == NewFile::kNone) kind = NewFile::kAllocated;
+  io::Result<ReadyLog> log = spare ? RenameSpare(*spare, number) : CreateLog(number, kind);
   io::MutexLock lock(mutex_);
   if (spare) EndPreparationLocked(*spare);
   if (!log.ok()) EndPreparationLocked(number);
@@ -122,11 +150,11 @@ io::Result<WalRecycler::ReadyLog> WalRecycler::RenameSpare(FileNumber spare, Fil
   return ReadyLog{number, std::move(file).value()};
 }
 
-io::Result<WalRecycler::ReadyLog> WalRecycler::CreateLog(FileNumber number, bool write_out) {
+io::Result<WalRecycler::ReadyLog> WalRecycler::CreateLog(FileNumber number, NewFile kind) {
   // Exclusive: a file of that number would be somebody's log.
   std::unique_ptr<io::File> file = TRY(storage_.Open(
       LogName(number), {.write = true, .create = true, .exclusive = true, .direct = true}));
-  const io::Status filled = FillNewFile(*file, write_out);
+  const io::Status filled = FillNewFile(*file, kind);
   if (!filled.ok()) {
     file.reset();
     DropLog(number);
@@ -135,10 +163,10 @@ io::Result<WalRecycler::ReadyLog> WalRecycler::CreateLog(FileNumber number, bool
   return ReadyLog{number, std::move(file)};
 }
 
-io::Status WalRecycler::FillNewFile(io::File& file, bool write_out) {
+io::Status WalRecycler::FillNewFile(io::File& file, NewFile kind) {
   // Space first: if it is not to be had, better to know before writing half of it.
   TRY(file.Allocate(log_file_bytes_));
-  if (write_out) {
+  if (kind == NewFile::kWrittenOut) {
     io::AlignedBuffer zeros(std::min(kZeroWriteBytes, log_file_bytes_));
     std::memset(zeros.data(), 0, zeros.capacity());
     for (uint64_t offset = 0; offset < log_file_bytes_;) {

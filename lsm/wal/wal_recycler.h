@@ -32,9 +32,17 @@ class WalRecycler {
     FileNumber number = 0;
     std::unique_ptr<io::File> file;  // open for direct writing
   };
-  // Makes sure a log is ready: renames a spare to a new number, or writes a new file; then syncs
-  // the directory. Does nothing if one is ready.
-  io::Status Prepare() EXCLUDES(mutex_, prepare_mutex_);
+  enum class NewFile : uint8_t {
+    kWrittenOut,  // slow to make, quick to sync
+    kAllocated,   // the other way round
+    kNone,        // only a spare is taken, if there is one
+  };
+  // Makes sure a log is ready: renames a spare to a new number, or makes a new file as `kind` says;
+  // then syncs the directory. Does nothing if one is ready.
+  io::Status Prepare(NewFile kind = NewFile::kWrittenOut) EXCLUDES(mutex_, prepare_mutex_);
+  bool has_ready() const EXCLUDES(mutex_);
+  // Removes the ready log and the spares, for the sake of their space.
+  void ReleaseSpace() EXCLUDES(mutex_);
   // The ready log, or a spare renamed, or one made on the spot (preallocated but not written out:
   // slower to sync, but quick to have).
   io::Result<ReadyLog> Take() EXCLUDES(mutex_);
@@ -48,10 +56,11 @@ class WalRecycler {
  private:
   // A log under a new number, durable, made of a spare if there is one. Its number is in
   // in_preparation_ on success, and nowhere on failure.
-  io::Result<ReadyLog> MakeLog(bool write_out) EXCLUDES(mutex_);
+  io::Result<ReadyLog> MakeLog(NewFile kind) EXCLUDES(mutex_);
   io::Result<ReadyLog> RenameSpare(FileNumber spare, FileNumber number) EXCLUDES(mutex_);
-  io::Result<ReadyLog> CreateLog(FileNumber number, bool write_out);
-  io::Status FillNewFile(io::File& file, bool write_out);
+  io::Result<ReadyLog> CreateLog(FileNumber number, NewFile kind);
+  io::Status FillNewFile(io::File& file, NewFile kind);
+  io::Status PrepareOnce(NewFile kind) EXCLUDES(mutex_);
   // Makes a spare of a log that is not needed, or says that the caller must remove it.
   [[nodiscard]] bool KeepLocked(FileNumber number) REQUIRES(mutex_);
   void EndPreparationLocked(FileNumber number) REQUIRES(mutex_);
@@ -60,7 +69,7 @@ class WalRecycler {
   io::Storage& storage_;
   const uint64_t log_file_bytes_;  // multiple of kWalBlockBytes
   const std::function<FileNumber()> new_file_number_;
-  io::Mutex prepare_mutex_;            // one Prepare at a time; held across I/O, before mutex_
+  io::Mutex prepare_mutex_;            // one slow Prepare at a time; held across I/O, before mutex_
   mutable io::Mutex mutex_;            // never held across I/O
   ReadyLog ready_ GUARDED_BY(mutex_);  // if there is one, its number is above last_taken_
   FileNumber last_taken_ GUARDED_BY(mutex_) = 0;

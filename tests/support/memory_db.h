@@ -47,6 +47,8 @@ class MemoryDb final : public lsm::Db {
   io::Status Write(lsm::WriteBatch&& batch, bool durable) override;
   io::Status Sync() override { return io::Status::Ok(); }
   bool WriteWouldStall() const override;
+  uint64_t RoomBytes() const override { return room_bytes_; }
+  void SetRoomBytes(uint64_t bytes) { room_bytes_ = bytes; }
   lsm::SequenceNumber LastSequence() const override;
   lsm::SequenceNumber DurableSequence() const override { return LastSequence(); }
   io::Result<std::optional<lsm::PinnedValue>> Get(const lsm::ReadOptions& options,
@@ -102,6 +104,7 @@ class MemoryDb final : public lsm::Db {
   uint64_t writes_until_failure_ GUARDED_BY(mutex_) = 0;
   std::optional<io::Status> write_failure_ GUARDED_BY(mutex_);
   bool stalled_ GUARDED_BY(mutex_) = false;
+  std::atomic<uint64_t> room_bytes_{uint64_t{1} << 40};
 };
 
 }  // namespace terracefs::testing

@@ -36,6 +36,7 @@ class ScriptedCompactionDb final : public lsm::Db {
   }
   io::Status Sync() override { return db_.Sync(); }
   bool WriteWouldStall() const override { return db_.WriteWouldStall(); }
+  uint64_t RoomBytes() const override { return db_.RoomBytes(); }
   lsm::SequenceNumber LastSequence() const override { return db_.LastSequence(); }
   lsm::SequenceNumber DurableSequence() const override { return db_.DurableSequence(); }
   io::Result<std::optional<lsm::PinnedValue>> Get(const lsm::ReadOptions& options,

@@ -190,15 +190,30 @@ TEST_P(AttrMemoryTest, AnInodeWithoutXattrsNeedsNoLookUp) {
   EXPECT_EQ(engine_->memory()->read_count(), before);
 }
 
-TEST_P(AttrTest, SpaceCountsPagesAndInodes) {
-  options_.disk_free_bytes = [] { return uint64_t{1} << 30; };
-  Remount();
+TEST_P(AttrMemoryTest, SpaceCountsPagesAndInodes) {
+  engine_->memory()->SetRoomBytes(uint64_t{1} << 30);
   const Attributes file = Create(kRootInode, "file");
   ASSERT_EQ(Write(file.ino, 100, std::string(kPageBytes, 'x')), 0);
   const SpaceUsage space = fs().StatFs().value();
   EXPECT_EQ(space.inodes, 2U);
   EXPECT_EQ(space.free_bytes, uint64_t{1} << 30);
   EXPECT_EQ(space.capacity_bytes, (uint64_t{1} << 30) + 2 * kPageBytes);
+}
+
+TEST_P(AttrMemoryTest, WithoutRoomNothingIsAddedButAllCanBeRemoved) {
+  const Attributes file = Create(kRootInode, "file");
+  ASSERT_EQ(Write(file.ino, 0, std::string(3 * kPageBytes, 'x')), 0);
+  engine_->memory()->SetRoomBytes(0);
+  EXPECT_EQ(Write(file.ino, 0, "y"), ENOSPC) << "an overwrite takes space, too, until a compaction";
+  EXPECT_EQ(Errno(fs().MakeNode(context_, kRootInode, "new", S_IFREG | 0600, 0)), ENOSPC);
+  EXPECT_EQ(Errno(fs().MakeDirectory(context_, kRootInode, "new", 0700)), ENOSPC);
+  EXPECT_EQ(Errno(fs().MakeSymlink(context_, kRootInode, "new", "file")), ENOSPC);
+  EXPECT_EQ(Errno(fs().Link(context_, file.ino, kRootInode, "new")), ENOSPC);
+  EXPECT_EQ(Errno(fs().SetXattr(context_, file.ino, "user.a", "v", 0)), ENOSPC);
+  EXPECT_EQ(Rename(kRootInode, "file", kRootInode, "renamed"), 0);
+  EXPECT_EQ(Truncate(file.ino, kPageBytes + 1), 0);
+  EXPECT_EQ(Unlink(kRootInode, "renamed"), 0);
+  EXPECT_EQ(fs().StatFs().value().free_bytes, 0U);
 }
 
 TEST_P(AttrTest, AFixedSizeIsNotExceeded) {

@@ -147,7 +147,7 @@ class JobBench {
   testing::SimStorage storage_;
   Options options_;
   BlockCache blocks_{io::kMiB};
-  TableCache tables_{storage_, blocks_};
+  TableCache tables_{storage_, blocks_, 100};
   io::RateLimiter limiter_{0, io::SystemClock()};
   FileNumber next_number_ = 1;
   JobEnvironment environment_{storage_, options_, tables_, limiter_,

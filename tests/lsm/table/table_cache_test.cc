@@ -42,7 +42,7 @@ TEST(TableCacheTest, OpensATableOnce) {
   MemoryStorage storage;
   ASSERT_TRUE(WriteTable(storage, 1, Pages(10)).ok());
   BlockCache blocks(1 << 20);
-  TableCache tables(storage, blocks);
+  TableCache tables(storage, blocks, 100);
   const int before = storage.open_count();
   const auto first = tables.Get(1);
   ASSERT_TRUE(first.ok());
@@ -58,7 +58,7 @@ TEST(TableCacheTest, WithoutWaitingAClosedTableWouldBlock) {
   MemoryStorage storage;
   ASSERT_TRUE(WriteTable(storage, 1, Pages(10)).ok());
   BlockCache blocks(1 << 20);
-  TableCache tables(storage, blocks);
+  TableCache tables(storage, blocks, 100);
   EXPECT_TRUE(tables.Get(1, false).status().Is(io::StatusCode::kWouldBlock));
   ASSERT_TRUE(tables.Get(1).ok());
   EXPECT_TRUE(tables.Get(1, false).ok());
@@ -67,7 +67,7 @@ TEST(TableCacheTest, WithoutWaitingAClosedTableWouldBlock) {
 TEST(TableCacheTest, MissingTableIsDamageNotAbsence) {
   MemoryStorage storage;
   BlockCache blocks(1 << 20);
-  TableCache tables(storage, blocks);
+  TableCache tables(storage, blocks, 100);
   EXPECT_TRUE(tables.Get(1).status().Is(io::StatusCode::kCorruption));
   EXPECT_TRUE(tables.Get(1).status().Is(io::StatusCode::kCorruption));
   EXPECT_TRUE(tables.Get(1, false).status().Is(io::StatusCode::kWouldBlock));
@@ -77,7 +77,7 @@ TEST(TableCacheTest, FailedOpenLeavesNothingBehind) {
   MemoryStorage storage;
   ASSERT_TRUE(WriteTable(storage, 1, Pages(10)).ok());
   BlockCache blocks(1 << 20);
-  TableCache tables(storage, blocks);
+  TableCache tables(storage, blocks, 100);
   storage.FailRequest(0);
   EXPECT_TRUE(tables.Get(1).status().Is(io::StatusCode::kIoError));
   EXPECT_TRUE(tables.Get(1).ok());
@@ -87,7 +87,7 @@ TEST(TableCacheTest, WaitersOfAFailedOpenGetTheirOwnAnswer) {
   MemoryStorage storage;
   ASSERT_TRUE(WriteTable(storage, 1, Pages(10)).ok());
   BlockCache blocks(1 << 20);
-  TableCache tables(storage, blocks);
+  TableCache tables(storage, blocks, 100);
   Gate gate;
   storage.on_open = [&gate] { gate.Pass(); };
   storage.FailRequest(0);
@@ -109,7 +109,7 @@ TEST(TableCacheTest, EvictWhileOpeningLeavesNothingBehind) {
   MemoryStorage storage;
   ASSERT_TRUE(WriteTable(storage, 1, Pages(10)).ok());
   BlockCache blocks(1 << 20);
-  TableCache tables(storage, blocks);
+  TableCache tables(storage, blocks, 100);
   Gate gate;
   storage.on_open = [&gate] { gate.Pass(); };
   std::thread opener([&] { EXPECT_TRUE(tables.Get(1).ok()); });
@@ -121,13 +121,36 @@ TEST(TableCacheTest, EvictWhileOpeningLeavesNothingBehind) {
   EXPECT_TRUE(tables.Get(1).ok());
 }
 
+TEST(TableCacheTest, TheLeastRecentlyUsedAreClosedUnlessTheyAreRead) {
+  MemoryStorage storage;
+  for (FileNumber number = 1; number <= 5; ++number) {
+    ASSERT_TRUE(WriteTable(storage, number, Pages(10)).ok());
+  }
+  BlockCache blocks(1 << 20);
+  TableCache tables(storage, blocks, 2);
+  const auto held = tables.Get(1);
+  ASSERT_TRUE(held.ok());
+  ASSERT_TRUE(tables.Get(2).ok());
+  ASSERT_TRUE(tables.Get(3).ok());  // 1 is the oldest, but somebody reads it
+  EXPECT_TRUE(tables.Get(1, false).ok());
+  EXPECT_TRUE(tables.Get(2, false).status().Is(io::StatusCode::kWouldBlock));
+  EXPECT_TRUE(tables.Get(3, false).ok());
+  const auto also_held = tables.Get(4);
+  ASSERT_TRUE(also_held.ok());
+  ASSERT_TRUE(tables.Get(5).ok());
+  EXPECT_EQ(tables.open_count(), 3U) << "two that are read, and the one just asked for";
+  EXPECT_TRUE(tables.Get(2).ok());
+  EXPECT_EQ(tables.open_count(), 3U);
+  EXPECT_TRUE(tables.Get(5, false).status().Is(io::StatusCode::kWouldBlock));
+}
+
 TEST(TableCacheTest, ThreadsMayShareIt) {
   MemoryStorage storage;
   for (FileNumber number = 1; number <= 8; ++number) {
     ASSERT_TRUE(WriteTable(storage, number, Pages(10)).ok());
   }
   BlockCache blocks(1 << 20);
-  TableCache tables(storage, blocks);
+  TableCache tables(storage, blocks, 3);
   std::vector<std::thread> threads;
   for (uint64_t thread = 0; thread < 4; ++thread) {
     threads.emplace_back([&tables, thread] {
