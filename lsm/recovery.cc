@@ -42,7 +42,8 @@ io::Result<std::vector<DbImpl::Immutable>> DbImpl::ReplayOldLogs() {
     tables.back().last_sequence = first + count - 1;
     return io::Status::Ok();
   };
-  const WalReplayResult replayed = TRY(ReplayLogs(storage_, logs, after, apply));
+  const WalReplayResult replayed =
+      TRY(ReplayLogs(storage_, logs, versions_.log_secret(), after, apply));
   if (replayed.batch_count > 0) {
     io::LsmLog().info("replayed {} batches ({} bytes) from {} logs, up to sequence {}{}",
                       replayed.batch_count, replayed.bytes, logs.size(), replayed.last_sequence,
@@ -98,8 +99,9 @@ io::Status DbImpl::StartLog(SequenceNumber last_sequence) {
   recycler_ = std::make_unique<WalRecycler>(storage_, options_.log_file_bytes,
                                             [this] { return versions_.NewFileNumber(); });
   queue_ = std::make_unique<WriteQueue>(
-      WriteQueue::Limits{options_.memtable_bytes, options_.log_file_bytes}, *recycler_,
-      *options_.clock, last_sequence, versions_.counters(),
+      WriteQueue::Settings{options_.memtable_bytes, options_.log_file_bytes,
+                           versions_.log_secret()},
+      *recycler_, *options_.clock, last_sequence, versions_.counters(),
       [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh, SequenceNumber last,
              FileNumber next_log) { OnRotate(std::move(full), std::move(fresh), last, next_log); });
   TRY(queue_->Start());

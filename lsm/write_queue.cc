@@ -12,10 +12,10 @@ constexpr size_t kQueuedChunksMax = 1 << 16;
 
 }  // namespace
 
-WriteQueue::WriteQueue(const Limits& limits, WalRecycler& recycler, const io::Clock& clock,
+WriteQueue::WriteQueue(const Settings& settings, WalRecycler& recycler, const io::Clock& clock,
                        SequenceNumber last_sequence,
                        const std::array<int64_t, kCounterCount>& counters, RotateHook on_rotate)
-    : limits_(limits),
+    : settings_(settings),
       recycler_(recycler),
       clock_(clock),
       on_rotate_(std::move(on_rotate)),
@@ -30,15 +30,15 @@ WriteQueue::~WriteQueue() { chunk_writers_.Drain(); }
 io::Status WriteQueue::Start() {
   WalRecycler::ReadyLog ready = TRY(recycler_.Take());
   io::MutexLock lock(mutex_);
-  log_ = std::make_shared<WalWriter>(std::move(ready.file), ready.number);
+  log_ = std::make_shared<WalWriter>(std::move(ready.file), ready.number, settings_.log_secret);
   memtable_ = std::make_shared<MemTable>();
   return io::Status::Ok();
 }
 
 bool WriteQueue::IsFullLocked(size_t more_bytes) const {
-  if (memtable_->memory_bytes() >= limits_.memtable_bytes) return true;
+  if (memtable_->memory_bytes() >= settings_.memtable_bytes) return true;
   const uint64_t log_bytes = log_->offset() + log_->open_bytes();
-  return log_bytes > 0 && log_bytes + more_bytes + 2 * kWalBlockBytes > limits_.log_file_bytes;
+  return log_bytes > 0 && log_bytes + more_bytes + 2 * kWalBlockBytes > settings_.log_file_bytes;
 }
 
 io::Status WriteQueue::Write(WriteBatch&& batch) {
@@ -170,7 +170,7 @@ io::Status WriteQueue::RotateLocked() {
   WalRecycler::ReadyLog ready = TRY(recycler_.Take());
   if (log_->has_open_chunk()) QueueOpenChunkLocked();
   std::shared_ptr<MemTable> full = std::move(memtable_);
-  log_ = std::make_shared<WalWriter>(std::move(ready.file), ready.number);
+  log_ = std::make_shared<WalWriter>(std::move(ready.file), ready.number, settings_.log_secret);
   memtable_ = std::make_shared<MemTable>();
   on_rotate_(std::move(full), memtable_, last_sequence_.load(std::memory_order_relaxed),
              log_->log_number());

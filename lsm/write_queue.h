@@ -35,12 +35,13 @@ class WriteQueue {
   using RotateHook =
       std::function<void(std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh,
                          SequenceNumber last_sequence, FileNumber next_log)>;
-  struct Limits {
+  struct Settings {
     uint64_t memtable_bytes = 0;
     uint64_t log_file_bytes = 0;
+    uint64_t log_secret = 0;  // as for WalSalt
   };
 
-  WriteQueue(const Limits& limits, WalRecycler& recycler, const io::Clock& clock,
+  WriteQueue(const Settings& settings, WalRecycler& recycler, const io::Clock& clock,
              SequenceNumber last_sequence, const std::array<int64_t, kCounterCount>& counters,
              RotateHook on_rotate);
   // Waits for background writes; syncs nothing.
@@ -99,7 +100,7 @@ class WriteQueue {
   void AdvanceDurableLocked() REQUIRES(mutex_);
   io::Status SyncWrittenLocked() REQUIRES(mutex_);
 
-  const Limits limits_;
+  const Settings settings_;
   WalRecycler& recycler_;
   const io::Clock& clock_;
   const RotateHook on_rotate_;

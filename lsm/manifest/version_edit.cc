@@ -15,6 +15,7 @@ enum class Tag : uint8_t {
   kAddedFile = 6,
   kAddedDrop = 7,
   kRetiredDrop = 8,
+  kLogSecret = 9,
 };
 
 void PutTag(std::string* out, Tag tag) { out->push_back(static_cast<char>(tag)); }
@@ -104,6 +105,8 @@ bool GetField(io::Decoder* in, Tag tag, VersionEdit* edit) {
       return GetNumber(in, kSequenceMax - 1, &edit->last_sequence);
     case Tag::kCounters:
       return GetCounters(in, &edit->counters);
+    case Tag::kLogSecret:
+      return in->GetFixed64(&edit->log_secret.emplace());
     case Tag::kRemovedFile: {
       VersionEdit::RemovedFile& removed = edit->removed_files.emplace_back();
       return GetLevel(in, &removed.level) && in->GetVarint64(&removed.number);
@@ -139,6 +142,10 @@ std::string VersionEdit::Encode() const {
   if (counters) {
     PutTag(&out, Tag::kCounters);
     for (const int64_t counter : *counters) io::PutFixed64(&out, static_cast<uint64_t>(counter));
+  }
+  if (log_secret) {
+    PutTag(&out, Tag::kLogSecret);
+    io::PutFixed64(&out, *log_secret);
   }
   for (const RemovedFile& removed : removed_files) {
     PutTag(&out, Tag::kRemovedFile);

@@ -35,6 +35,7 @@ struct VersionEdit {
   std::optional<FileNumber> next_file_number;   // numbers below this may have been used
   std::optional<SequenceNumber> last_sequence;  // everything up to it is in tables
   std::optional<std::array<int64_t, kCounterCount>> counters;  // sums up to last_sequence
+  std::optional<uint64_t> log_secret;                          // WalSalt's; never changes
   std::vector<RemovedFile> removed_files;
   std::vector<AddedFile> added_files;
   std::vector<DropRange> added_drops;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <random>
 
 #include "io/atomic_file.h"
 #include "io/base/crc32c.h"
@@ -97,8 +98,11 @@ io::Status VersionSet::Create(io::Storage& storage) {
   }
   VersionSet set(storage);
   io::MutexLock lock(set.manifest_mutex_);
+  State state;
+  std::random_device random;  // the kernel's
+  state.log_secret = uint64_t{random()} << 32 | random();
   bool current_in_doubt = false;
-  return set.BeginManifest(State(), &current_in_doubt);
+  return set.BeginManifest(state, &current_in_doubt);
 }
 
 VersionEdit VersionSet::SnapshotOf(const State& state, FileNumber next_file_number) {
@@ -107,6 +111,7 @@ VersionEdit VersionSet::SnapshotOf(const State& state, FileNumber next_file_numb
   edit.next_file_number = next_file_number;
   edit.last_sequence = state.last_sequence;
   edit.counters = state.counters;
+  edit.log_secret = state.log_secret;
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : state.version->files(level)) {
       edit.added_files.push_back({level, file});
@@ -247,6 +252,7 @@ io::Status VersionSet::ApplyTo(State* state, const VersionEdit& edit) {
   if (edit.log_number) state->log_number = *edit.log_number;
   if (edit.last_sequence) state->last_sequence = *edit.last_sequence;
   if (edit.counters) state->counters = *edit.counters;
+  if (edit.log_secret) state->log_secret = *edit.log_secret;
   for (const DropRange& drop : edit.added_drops) {
     state->drop_sequence = std::max(state->drop_sequence, drop.sequence);
   }
@@ -342,6 +348,11 @@ void VersionSet::MarkNumberUsed(FileNumber number) {
   FileNumber next = next_file_number_.load();
   while (next <= number && !next_file_number_.compare_exchange_weak(next, number + 1)) {
   }
+}
+
+uint64_t VersionSet::log_secret() const {
+  io::MutexLock lock(mutex_);
+  return state_.log_secret;
 }
 
 FileNumber VersionSet::log_number() const {

@@ -50,6 +50,7 @@ class VersionSet {
   // Numbers seen on disk must not be handed out again.
   void MarkNumberUsed(FileNumber number);
   FileNumber log_number() const EXCLUDES(mutex_);
+  uint64_t log_secret() const EXCLUDES(mutex_);  // as for WalSalt
   FileNumber manifest_number() const EXCLUDES(mutex_);
   SequenceNumber last_sequence() const EXCLUDES(mutex_);  // everything up to it is in tables
   std::array<int64_t, kCounterCount> counters() const EXCLUDES(mutex_);
@@ -66,6 +67,7 @@ class VersionSet {
     std::shared_ptr<const DropRangeSet> drops = std::make_shared<const DropRangeSet>();
     SequenceNumber drop_sequence = 0;
     FileNumber log_number = 0;
+    uint64_t log_secret = 0;
     SequenceNumber last_sequence = 0;
     std::array<int64_t, kCounterCount> counters{};
   };

@@ -36,6 +36,13 @@ std::optional<WalChunkHeader> DecodeWalHeader(io::Bytes chunk) {
   return header;
 }
 
+uint32_t WalSalt(uint64_t secret, FileNumber log_number) {
+  char bytes[16];
+  io::EncodeFixed64(bytes, secret);
+  io::EncodeFixed64(bytes + 8, log_number);
+  return io::Crc32c(io::AsBytes({bytes, sizeof bytes}));
+}
+
 uint32_t WalChunkChecksum(io::Bytes chunk) { return io::Crc32c(chunk.subspan(kWalChecksumBegin)); }
 
 }  // namespace terracefs::lsm

@@ -34,8 +34,7 @@ struct WalChunkHeader {
   // Everything up to here was on stable storage when the chunk was sealed.
   SequenceNumber durable_sequence = 0;
   uint32_t chunk_index = 0;
-  // The same in all chunks of a log and hard to guess (it comes from the bytes of the first chunk),
-  // so that file contents made to look like chunks are not taken for some.
+  // WalSalt of the log: file contents made to look like chunks are not taken for some.
   uint32_t salt = 0;
 };
 
@@ -44,6 +43,9 @@ void EncodeWalHeader(const WalChunkHeader& header, io::MutableBytes chunk);
 // Nothing if `chunk` (at least kWalHeaderBytes) does not begin with the magic number. No field is
 // checked.
 std::optional<WalChunkHeader> DecodeWalHeader(io::Bytes chunk);
+// What all chunks of a log have in common. `secret`: the store's, known to nobody who only writes
+// files (lsm/manifest).
+uint32_t WalSalt(uint64_t secret, FileNumber log_number);
 // The checksum of a chunk: `chunk` holds header and payload, without the padding.
 uint32_t WalChunkChecksum(io::Bytes chunk);
 

@@ -95,19 +95,22 @@ struct FoundChunk {
 
 class LogScanner {
  public:
-  static io::Result<std::unique_ptr<LogScanner>> Open(io::Storage& storage, FileNumber number) {
+  static io::Result<std::unique_ptr<LogScanner>> Open(io::Storage& storage, FileNumber number,
+                                                      uint64_t secret) {
     std::unique_ptr<io::File> file =
         TRY(storage.Open(FileName(FileKind::kLog, number), {.direct = true}));
     // A file that does not end on a block was cut short by somebody else; whole blocks are still
     // good.
     const uint64_t file_bytes = io::RoundDown(TRY(file->SizeBytes()), kWalBlockBytes);
-    return std::make_unique<LogScanner>(number, std::move(file), file_bytes);
+    return std::make_unique<LogScanner>(number, std::move(file), file_bytes,
+                                        WalSalt(secret, number));
   }
 
-  LogScanner(FileNumber number, std::unique_ptr<io::File> file, uint64_t file_bytes)
+  LogScanner(FileNumber number, std::unique_ptr<io::File> file, uint64_t file_bytes, uint32_t salt)
       : number_(number),
         file_(std::move(file)),
         file_bytes_(file_bytes),
+        salt_(salt),
         window_(*file_, file_bytes) {}
 
   // The next valid chunk; nothing at the end of the file.
@@ -116,7 +119,6 @@ class LogScanner {
       std::optional<FoundChunk> chunk = TRY(ChunkAt(offset_));
       if (chunk) {
         offset_ += chunk->padded_bytes;
-        if (chunk->header.chunk_index == 0) salt_ = chunk->header.salt;
         return chunk;
       }
       offset_ += kWalBlockBytes;
@@ -135,7 +137,7 @@ class LogScanner {
     const io::Bytes block = TRY(window_.View(offset, kWalBlockBytes));
     const std::optional<WalChunkHeader> header = DecodeWalHeader(block);
     if (!header || header->log_number != number_) return std::optional<FoundChunk>();
-    if (salt_ && header->salt != *salt_) return std::optional<FoundChunk>();
+    if (header->salt != salt_) return std::optional<FoundChunk>();
     // Only the first chunk lies at the beginning, and each chunk before takes at least a block.
     if ((header->chunk_index == 0) != (offset == 0)) return std::optional<FoundChunk>();
     if (header->chunk_index > offset / kWalBlockBytes) return std::optional<FoundChunk>();
@@ -168,9 +170,9 @@ class LogScanner {
   const FileNumber number_;
   const std::unique_ptr<io::File> file_;
   const uint64_t file_bytes_;
+  const uint32_t salt_;
   ReadWindow window_;
   uint64_t offset_ = 0;
-  std::optional<uint32_t> salt_;  // known once the first chunk has been seen
   bool ends_broken_ = false;
   uint64_t broken_bytes_ = 0;
 };
@@ -327,14 +329,15 @@ class Replay {
 }  // namespace
 
 io::Result<WalReplayResult> ReplayLogs(io::Storage& storage, const std::vector<FileNumber>& numbers,
-                                       SequenceNumber after, const WalBatchVisitor& visit) {
+                                       uint64_t secret, SequenceNumber after,
+                                       const WalBatchVisitor& visit) {
   CHECK(after < kSequenceMax);
   CHECK(std::is_sorted(numbers.begin(), numbers.end()));
   Replay replay(after, visit);
   for (const FileNumber number : numbers) {
     // Chunks behind the end of the history are looked at too, in all logs: what they say was
     // durable decides between a torn tail and damage.
-    const std::unique_ptr<LogScanner> log = TRY(LogScanner::Open(storage, number));
+    const std::unique_ptr<LogScanner> log = TRY(LogScanner::Open(storage, number, secret));
     TRY(replay.TakeLog(*log));
   }
   return replay.Finish();

@@ -23,9 +23,10 @@ using WalBatchVisitor =
     std::function<io::Status(FileNumber log_number, SequenceNumber first_sequence, uint32_t count,
                              std::string_view representation)>;
 
-// Replays the logs `numbers` (ascending) after sequence `after`. Batches at or below `after` are
-// skipped. `numbers` must hold every log that may contain something after `after`, and none that
-// the manifest says is done with (a done-with log may hold a tail that recovery once gave up).
+// Replays the logs `numbers` (ascending), written with `secret` (WalSalt), after sequence `after`.
+// Batches at or below `after` are skipped. `numbers` must hold every log that may contain something
+// after `after`, and none that the manifest says is done with (a done-with log may hold a tail that
+// recovery once gave up).
 //
 // The torn-tail rule: replay ends at the first chunk that is missing, has a wrong checksum or log
 // number, or does not continue the sequence; that is the end of the history, in whatever log it
@@ -39,6 +40,7 @@ using WalBatchVisitor =
 //
 // IoError if the storage fails to read (a sector that cannot be read is not a torn tail).
 io::Result<WalReplayResult> ReplayLogs(io::Storage& storage, const std::vector<FileNumber>& numbers,
-                                       SequenceNumber after, const WalBatchVisitor& visit);
+                                       uint64_t secret, SequenceNumber after,
+                                       const WalBatchVisitor& visit);
 
 }  // namespace terracefs::lsm

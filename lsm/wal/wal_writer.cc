@@ -13,14 +13,11 @@ namespace terracefs::lsm {
 namespace {
 
 constexpr size_t kFirstBufferBytes = 64 << 10;
-// As much of the first payload as the salt is made from: enough to hold what nobody can guess
-// (times to the nanosecond), little enough to be read under the owner's lock.
-constexpr size_t kSaltBytesMax = 64 << 10;
 
 }  // namespace
 
-WalWriter::WalWriter(std::unique_ptr<io::File> file, FileNumber log_number)
-    : file_(std::move(file)), log_number_(log_number) {
+WalWriter::WalWriter(std::unique_ptr<io::File> file, FileNumber log_number, uint64_t secret)
+    : file_(std::move(file)), log_number_(log_number), salt_(WalSalt(secret, log_number)) {
   CHECK(file_ != nullptr);
   CHECK(log_number_ != 0);
 }
@@ -63,11 +60,6 @@ void WalWriter::GrowBuffer(size_t bytes_needed) {
 WalChunk WalWriter::Seal(SequenceNumber durable_sequence) {
   CHECK(has_open_chunk());
   CHECK(durable_sequence < open_first_sequence_);
-  if (chunk_index_ == 0) {
-    const size_t salt_bytes = std::min(open_payload_bytes_, kSaltBytesMax);
-    salt_ = io::Crc32c({open_buffer_.data() + kWalHeaderBytes, salt_bytes});
-  }
-
   WalChunk chunk;
   chunk.payload_bytes = open_payload_bytes_;
   chunk.padded_bytes = io::RoundUp(kWalHeaderBytes + open_payload_bytes_, kWalBlockBytes);

@@ -29,7 +29,8 @@ class WalWriter {
  public:
   // `file` must be open for direct writing. It may hold the remains of an earlier life (recycled)
   // or zeros (preallocated): both are overwritten from offset 0.
-  WalWriter(std::unique_ptr<io::File> file, FileNumber log_number);
+  // `secret` as for WalSalt.
+  WalWriter(std::unique_ptr<io::File> file, FileNumber log_number, uint64_t secret);
 
   // Adds one batch of `count` > 0 entries to the open chunk. Sequences must continue without a gap
   // from the batch before. The chunk, and so any batch, must stay within kWalPayloadBytesMax: seal
@@ -60,13 +61,13 @@ class WalWriter {
 
   const std::unique_ptr<io::File> file_;
   const FileNumber log_number_;
+  const uint32_t salt_;
   io::AlignedBuffer open_buffer_;
   size_t open_payload_bytes_ = 0;
   uint32_t open_batch_count_ = 0;
   SequenceNumber open_first_sequence_ = 0;
   SequenceNumber last_sequence_ = 0;
   uint32_t chunk_index_ = 0;  // of the open chunk
-  uint32_t salt_ = 0;         // known from the first Seal on
   uint64_t offset_ = 0;
 };
 

@@ -75,7 +75,7 @@ class Life {
 
   io::Status StartLog() {
     WalRecycler::ReadyLog log = TRY(recycler_.Take());
-    writer_ = std::make_shared<WalWriter>(std::move(log.file), log.number);
+    writer_ = std::make_shared<WalWriter>(std::move(log.file), log.number, kLogSecret);
     return io::Status::Ok();
   }
 

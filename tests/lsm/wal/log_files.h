@@ -19,6 +19,8 @@
 
 namespace terracefs::lsm {
 
+inline constexpr uint64_t kLogSecret = 0x5ec4e7;
+
 // One batch as it was logged, or as it was replayed.
 struct LogBatch {
   SequenceNumber first_sequence = 0;
@@ -70,7 +72,7 @@ class LogFiles {
   // Begins log `number` in a file of its own, full of zeros. Without `create` the file must be
   // there and keeps what it holds.
   std::unique_ptr<WalWriter> StartLog(FileNumber number, uint64_t file_bytes = 256 * io::kKiB,
-                                      bool create = true) {
+                                      bool create = true, uint64_t secret = kLogSecret) {
     auto file =
         storage_.Open(FileName(FileKind::kLog, number),
                       {.write = true, .create = create, .truncate = create, .direct = true});
@@ -78,7 +80,7 @@ class LogFiles {
     if (create) {
       EXPECT_TRUE((*file)->Truncate(file_bytes).ok());
     }
-    return std::make_unique<WalWriter>(std::move(file).value(), number);
+    return std::make_unique<WalWriter>(std::move(file).value(), number, secret);
   }
 
   // Logs `batches` as one chunk.
@@ -120,7 +122,7 @@ class LogFiles {
   Replayed Replay(const std::vector<FileNumber>& numbers, SequenceNumber after = 0) {
     Replayed replayed;
     io::Result<WalReplayResult> result = ReplayLogs(
-        storage_, numbers, after,
+        storage_, numbers, kLogSecret, after,
         [&replayed](FileNumber log, SequenceNumber first_sequence, uint32_t count,
                     std::string_view representation) {
           replayed.batches.push_back({first_sequence, count, std::string(representation)});

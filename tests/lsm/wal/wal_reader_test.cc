@@ -219,7 +219,7 @@ TEST_F(WalReaderTest, RecycledRemainsAreNotReplayed) {
 TEST_F(WalReaderTest, ForgedChunkInTheRemainsIsNotReplayed) {
   std::string forged(2 * kWalBlockBytes, '\0');
   {
-    const auto forger = files_.StartLog(9);
+    const auto forger = files_.StartLog(9, 256 * io::kKiB, /*create=*/true, /*secret=*/1);
     files_.WriteChunk(*forger, {MakeBatch(41, 1, 77)});
     files_.WriteChunk(*forger, {MakeBatch(42)}, 41);
     files_.WriteChunk(*forger, {MakeBatch(43)}, 42);
@@ -230,6 +230,18 @@ TEST_F(WalReaderTest, ForgedChunkInTheRemainsIsNotReplayed) {
   const Replayed replayed = files_.Replay({9}, 40);
   ASSERT_TRUE(replayed.status.ok()) << replayed.status.ToString();
   EXPECT_EQ(replayed.batches, (std::vector<LogBatch>{MakeBatch(41, 1, 78)}));
+}
+
+// The same where the log's own first chunk never arrived, and nothing tells how it began.
+TEST_F(WalReaderTest, ForgedChunkBehindATornFirstOneIsNeitherReplayedNorBelieved) {
+  const auto forger = files_.StartLog(kLog, 256 * io::kKiB, /*create=*/true, /*secret=*/1);
+  const LogChunk torn = files_.WriteChunk(*forger, {MakeBatch(41)}, 40);
+  files_.WriteChunk(*forger, {MakeBatch(41, 1, 77)}, 40);
+  files_.WriteChunk(*forger, {MakeBatch(42)}, 41);
+  files_.Erase(torn);
+  const Replayed replayed = files_.Replay({kLog}, 40);
+  ASSERT_TRUE(replayed.status.ok()) << replayed.status.ToString();
+  EXPECT_TRUE(replayed.batches.empty());
 }
 
 TEST_F(WalReaderTest, ChunkLostInFlightEndsTheHistoryThoughALaterOneArrived) {
@@ -369,8 +381,8 @@ TEST_F(WalReaderTest, TwoHistoriesAreCorruption) {
 TEST_F(WalReaderTest, ErrorOfTheVisitorEndsTheReplay) {
   WriteThreeChunks();
   int visit_count = 0;
-  const auto result =
-      ReplayLogs(storage_, {kLog}, 0, [&](FileNumber, SequenceNumber, uint32_t, std::string_view) {
+  const auto result = ReplayLogs(
+      storage_, {kLog}, kLogSecret, 0, [&](FileNumber, SequenceNumber, uint32_t, std::string_view) {
         return ++visit_count == 2 ? io::Status::Busy("enough") : io::Status::Ok();
       });
   EXPECT_TRUE(result.status().Is(io::StatusCode::kBusy));
@@ -420,6 +432,7 @@ class HostileWalTest : public WalReaderTest {
     header.batch_count = batch_count;
     header.log_number = kLog;
     header.first_sequence = 1;
+    header.salt = WalSalt(kLogSecret, kLog);
     Reseal(header, io::AsMutableBytes(contents));
     files_.Replace(kLog, contents);
     return files_.Replay({kLog});
@@ -541,6 +554,7 @@ TEST_F(HostileWalTest, FileFullOfFalseHeadersIsRefusedInReasonableTime) {
     header.batch_count = 1;
     header.first_sequence = 5;
     header.chunk_index = 1;
+    header.salt = WalSalt(kLogSecret, kLog);
     EncodeWalHeader(header, io::AsMutableBytes(contents).subspan(offset));
   }
   files_.Replace(kLog, contents);
