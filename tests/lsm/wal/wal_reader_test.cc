@@ -235,7 +235,7 @@ TEST_F(WalReaderTest, ForgedChunkInTheRemainsIsNotReplayed) {
 // The same where the log's own first chunk never arrived, and nothing tells how it began.
 TEST_F(WalReaderTest, ForgedChunkBehindATornFirstOneIsNeitherReplayedNorBelieved) {
   const auto forger = files_.StartLog(kLog, 256 * io::kKiB, /*create=*/true, /*secret=*/1);
-  const LogChunk torn = files_.WriteChunk(*forger, {MakeBatch(41)}, 40);
+  const LogChunk torn = files_.WriteChunk(*forger, {MakeBatch(40)}, 39);
   files_.WriteChunk(*forger, {MakeBatch(41, 1, 77)}, 40);
   files_.WriteChunk(*forger, {MakeBatch(42)}, 41);
   files_.Erase(torn);

@@ -226,13 +226,13 @@ TEST_F(WalRecyclerTest, ReadyLogThatWasOvertakenGetsANewNumber) {
   before_use_ = [&](FileNumber number) {
     if (number == 1) {
       prepare_has_number = true;
+      prepare_has_number.notify_all();
       take_has_number.wait(false);
     } else if (number == 2) {
       take_has_number = true;
       take_has_number.notify_all();
       preparer.join();
     }
-    prepare_has_number.notify_all();
   };
   preparer = std::thread([&] { EXPECT_TRUE(recycler_.Prepare().ok()); });
   prepare_has_number.wait(false);
