@@ -1,8 +1,10 @@
 #include "fs/fuse/ops.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <optional>
 
 #include "fs/errno.h"
 #include "fs/fuse/dir_buffer.h"
@@ -269,28 +271,37 @@ void Read(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t offset,
       Ino(ino), bytes, offset);
 }
 
+// `written_bytes`: of a write; none for an fsync.
+void AnswerOnceDurable(Call& call, std::optional<size_t> written_bytes) {
+  const ServiceTargets& targets = call.service.targets();
+  DurableReply reply{std::move(call.reply), written_bytes};
+  if (targets.read_only || targets.db.DurableSequence() >= targets.db.LastSequence()) {
+    return reply.WithStatus(io::Status::Ok());
+  }
+  call.service.syncs().Add(std::move(reply));
+}
+
 void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, off_t offset,
-           fuse_file_info*) noexcept {
+           fuse_file_info* info) noexcept {
   Serve(
       request, Op::kWrite,
-      [](Call& call, InodeNumber what, io::Bytes content, off_t to) {
+      [](Call& call, InodeNumber what, io::Bytes content, off_t to, int flags) {
         const io::Status status =
             call.file_system.Write(call.context, what, static_cast<uint64_t>(to), content);
         if (!status.ok()) return AnswerStatus(call, status);
-        call.reply.WithCount(content.size());
+        // After an asynchronous O_DIRECT write the kernel sends no FSYNC: only the flags tell.
+        if ((flags & (O_SYNC | O_DSYNC)) != 0) {
+          AnswerOnceDurable(call, content.size());
+        } else {
+          call.reply.WithCount(content.size());
+        }
         return true;
       },
-      Ino(ino), io::AsBytes({data, bytes}), offset);
+      Ino(ino), io::AsBytes({data, bytes}), offset, info->flags);
 }
 
 void SyncAll(fuse_req_t request, Op op) noexcept {
-  ServeNow(request, op, [](Call& call) {
-    const ServiceTargets& targets = call.service.targets();
-    if (targets.read_only || targets.db.DurableSequence() >= targets.db.LastSequence()) {
-      return call.reply.WithErrno(0);
-    }
-    call.service.syncs().Add(std::move(call.reply));
-  });
+  ServeNow(request, op, [](Call& call) { AnswerOnceDurable(call, std::nullopt); });
 }
 
 void Fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) noexcept {
