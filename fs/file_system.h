@@ -60,6 +60,11 @@ struct AttributeChange {
       false;  // the kernel wants setuid, setgid and capabilities gone (killpriv_v2)
 };
 
+struct WriteOutcome {
+  // Setuid or setgid is gone: the kernel does not know, and must not keep the mode it has.
+  bool mode_changed = false;
+};
+
 struct DirectoryEntry {
   std::string_view name;  // good during the call only
   InodeNumber ino;
@@ -147,8 +152,8 @@ class FileSystem {
   virtual io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
                                   io::MutableBytes out) = 0;
   // Writes all of `data` or nothing. Clears setuid and setgid bits (killpriv_v2).
-  virtual io::Status Write(const OpContext& context, InodeNumber ino, uint64_t offset,
-                           io::Bytes data) = 0;
+  virtual io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
+                                         io::Bytes data) = 0;
   // Everything done before, on any inode, is durable on return (recovery is a prefix).
   virtual io::Status Sync() = 0;
 

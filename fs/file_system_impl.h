@@ -52,8 +52,8 @@ class FileSystemImpl final : public FileSystem {
   io::Result<std::string> ReadLink(const OpContext& context, InodeNumber ino) override;
   io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;
-  io::Status Write(const OpContext& context, InodeNumber ino, uint64_t offset,
-                   io::Bytes data) override;
+  io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
+                                 io::Bytes data) override;
   io::Status Sync() override;
   io::Status ReadDirectory(const OpContext& context, InodeNumber ino, uint64_t cookie,
                            bool with_attributes,

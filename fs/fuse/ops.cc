@@ -286,9 +286,11 @@ void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, o
   Serve(
       request, Op::kWrite,
       [](Call& call, InodeNumber what, io::Bytes content, off_t to, int flags) {
-        const io::Status status =
+        const io::Result<WriteOutcome> outcome =
             call.file_system.Write(call.context, what, static_cast<uint64_t>(to), content);
-        if (!status.ok()) return AnswerStatus(call, status);
+        if (!outcome.ok()) return AnswerStatus(call, outcome.status());
+        // The answer to a write has no attributes, and exec takes setuid from those it remembers.
+        if (outcome->mode_changed) call.service.invalidate_attributes(what);
         // After an asynchronous O_DIRECT write the kernel sends no FSYNC: only the flags tell.
         if ((flags & (O_SYNC | O_DSYNC)) != 0) {
           AnswerOnceDurable(call, content.size());

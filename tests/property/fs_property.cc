@@ -569,10 +569,10 @@ class FsWorkload {
     Log("write " + std::to_string(node.real.value) + " at " + std::to_string(offset) + " bytes " +
         std::to_string(data.size()));
     Plain(std::pair{[&](FileSystem& f, const OpContext& c) {
-                      return f.Write(c, node.real, offset, io::AsBytes(data));
+                      return f.Write(c, node.real, offset, io::AsBytes(data)).status();
                     },
                     [&](FileSystem& f, const OpContext& c) {
-                      return f.Write(c, node.model, offset, io::AsBytes(data));
+                      return f.Write(c, node.model, offset, io::AsBytes(data)).status();
                     }});
   }
   void SameRead(const Known& node, uint64_t offset, size_t bytes) {

@@ -56,6 +56,15 @@ TEST_P(AttrTest, ChownAndWriteTakeSetuidAway) {
   EXPECT_EQ(Stat(program.ino).mode & 07777, 02644U);
 }
 
+TEST_P(AttrTest, AWriteSaysWhetherItChangedTheMode) {
+  const Attributes program = Create(kRootInode, "program", 04755);
+  for (const bool changed : {true, false}) {
+    const auto outcome = fs().Write(context_, program.ino, 0, io::AsBytes("x"));
+    ASSERT_TRUE(outcome.ok());
+    EXPECT_EQ(outcome->mode_changed, changed);
+  }
+}
+
 TEST_P(AttrTest, TruncationTakesSetuidAwayIfTheKernelSaysSo) {
   const Attributes program = Create(kRootInode, "program", 06775);
   AttributeChange change;
