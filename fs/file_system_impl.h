@@ -26,8 +26,9 @@ class FileSystemImpl final : public FileSystem {
                  uint64_t allocator_bound);
   ~FileSystemImpl() override;
 
-  // Collects orphans and finishes trims. Before anything else is called.
-  io::Status Recover();
+  // Collects orphans and finishes trims, as far as they are readable. Before anything else is
+  // called.
+  void Recover();
 
   // The interface, see file_system.h.
   io::Result<Attributes> Lookup(const OpContext& context, InodeNumber parent,
