@@ -54,7 +54,7 @@ class FileSystemImpl final : public FileSystem {
   io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;
   io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
-                                 io::Bytes data) override;
+                                 io::Bytes data, bool kill_suid_sgid) override;
   io::Status Sync() override;
   io::Status ReadDirectory(const OpContext& context, InodeNumber ino, uint64_t cookie,
                            bool with_attributes,

@@ -281,13 +281,22 @@ void AnswerOnceDurable(Call& call, std::optional<size_t> written_bytes) {
   call.service.syncs().Add(std::move(reply));
 }
 
+bool MustKillPrivileges([[maybe_unused]] const fuse_file_info& write) {
+#ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
+  return write.kill_suidgid != 0;
+#else
+  return true;  // this libfuse does not tell
+#endif
+}
+
 void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, off_t offset,
            fuse_file_info* info) noexcept {
   Serve(
       request, Op::kWrite,
-      [](Call& call, InodeNumber what, io::Bytes content, off_t to, int flags) {
-        const io::Result<WriteOutcome> outcome =
-            call.file_system.Write(call.context, what, static_cast<uint64_t>(to), content);
+      [](Call& call, InodeNumber what, io::Bytes content, off_t to, int flags,
+         bool kill_suid_sgid) {
+        const io::Result<WriteOutcome> outcome = call.file_system.Write(
+            call.context, what, static_cast<uint64_t>(to), content, kill_suid_sgid);
         if (!outcome.ok()) return AnswerStatus(call, outcome.status());
         // The answer to a write has no attributes, and exec takes setuid from those it remembers.
         if (outcome->mode_changed) call.service.invalidate_attributes(what);
@@ -299,7 +308,7 @@ void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, o
         }
         return true;
       },
-      Ino(ino), io::AsBytes({data, bytes}), offset, info->flags);
+      Ino(ino), io::AsBytes({data, bytes}), offset, info->flags, MustKillPrivileges(*info));
 }
 
 void SyncAll(fuse_req_t request, Op op) noexcept {

@@ -134,7 +134,7 @@ void PageWriter::Stage(Transaction* transaction) {
 }  // namespace
 
 Result<WriteOutcome> FileSystemImpl::Write(const OpContext& context, InodeNumber ino,
-                                           uint64_t offset, io::Bytes data) {
+                                           uint64_t offset, io::Bytes data, bool kill_suid_sgid) {
   TRY(CheckWritable());
   if (data.size() > kWriteBytesMax) return Status::InvalidArgument("a write of more than 8 MiB");
   const LockedInode locked = TRY(LockedInode::Exclusive(table_, ino, context.may_wait));
@@ -152,7 +152,11 @@ Result<WriteOutcome> FileSystemImpl::Write(const OpContext& context, InodeNumber
   transaction.batch().Reserve(data.size() + (data.size() / kPageBytes + 2) * kPageOverheadBytes +
                               2 * kPageBytes + kWriteOverheadBytes);
   writer.Stage(&transaction);
-  StagePrivilegeLoss(inode, &transaction);
+  if (kill_suid_sgid) {
+    StagePrivilegeLoss(inode, &transaction);
+  } else {
+    StageCapabilityLoss(inode, &transaction);
+  }
   InodeRecord& record = transaction.Edit(inode);
   record.size = std::max(record.size, offset + data.size());
   record.page_count += writer.added_count();

@@ -107,6 +107,28 @@ TEST_P(UsersMount, WritingByOthersClearsSetuid) {
   EXPECT_EQ(attributes.st_mode & 07777, 0777u);
 }
 
+// As on any other filesystem: who may set the bit keeps it. Also when it is the kernel that writes
+// back what was written before the bit was set.
+TEST_P(UsersMount, WritingByRootLeavesSetuid) {
+  for (const char* options : {"allow_other", "allow_other,writeback"}) {
+    mount_->Umount();
+    mount_->Mount(Options(options));
+    const std::string path = mount_->Path("program");
+    {
+      const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0755));
+      ASSERT_EQ(write(fd.get(), "#!", 2), 2);
+      ASSERT_EQ(fchmod(fd.get(), 06755), 0);
+      ASSERT_EQ(fsync(fd.get()), 0);
+      ASSERT_EQ(write(fd.get(), "/bin/sh", 7), 7);
+    }
+    mount_->Umount();
+    mount_->Mount(Options(options));
+    struct stat attributes {};
+    ASSERT_EQ(stat(path.c_str(), &attributes), 0);
+    EXPECT_EQ(attributes.st_mode & 07777, 06755u) << options;
+  }
+}
+
 // Exec asks for no attributes: it trusts what the kernel remembers, and so does a stat of the mode
 // alone.
 TEST_P(UsersMount, WhatOthersHaveChangedRunsWithoutSetuid) {

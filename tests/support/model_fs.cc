@@ -402,7 +402,7 @@ Result<size_t> ModelFs::Read(const OpContext& /*context*/, InodeNumber ino, uint
 }
 
 Result<WriteOutcome> ModelFs::Write(const OpContext& /*context*/, InodeNumber ino, uint64_t offset,
-                                    io::Bytes data) {
+                                    io::Bytes data, bool kill_suid_sgid) {
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
   if (node->is_directory()) return Status::Posix(EISDIR);
@@ -420,7 +420,11 @@ Result<WriteOutcome> ModelFs::Write(const OpContext& /*context*/, InodeNumber in
   attributes.size = std::max(attributes.size, offset + data.size());
   attributes.mtime_ns = attributes.ctime_ns = Now();
   const uint32_t old_mode = attributes.mode;
-  LosePrivileges(node);
+  if (kill_suid_sgid) {
+    LosePrivileges(node);
+  } else {
+    node->xattrs.erase(std::string(kCapability));
+  }
   return WriteOutcome{.mode_changed = attributes.mode != old_mode};
 }
 

@@ -48,7 +48,7 @@ class ModelFs final : public fs::FileSystem {
   io::Result<size_t> Read(const fs::OpContext& context, fs::InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;
   io::Result<fs::WriteOutcome> Write(const fs::OpContext& context, fs::InodeNumber ino,
-                                     uint64_t offset, io::Bytes data) override;
+                                     uint64_t offset, io::Bytes data, bool kill_suid_sgid) override;
   io::Status Sync() override { return io::Status::Ok(); }
   io::Status ReadDirectory(const fs::OpContext& context, fs::InodeNumber ino, uint64_t cookie,
                            bool with_attributes,
