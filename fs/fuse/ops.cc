@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <optional>
 
 #include "fs/errno.h"
@@ -21,7 +22,21 @@ constexpr int64_t kNsPerSecond = 1'000'000'000;
 
 InodeNumber Ino(fuse_ino_t ino) { return InodeNumber{ino}; }
 
-int64_t ToNs(const struct timespec& time) { return time.tv_sec * kNsPerSecond + time.tv_nsec; }
+// Times that nanoseconds cannot express (before 1677, after 2262) become the nearest that they can.
+int64_t ToNs(const struct timespec& time) {
+  int64_t seconds = time.tv_sec;
+  int64_t rest_ns = time.tv_nsec;
+  if (seconds < 0) {  // both towards the epoch, or the product overflows where the sum would not
+    ++seconds;
+    rest_ns -= kNsPerSecond;
+  }
+  int64_t ns = 0;
+  if (!__builtin_mul_overflow(seconds, kNsPerSecond, &ns) &&
+      !__builtin_add_overflow(ns, rest_ns, &ns)) {
+    return ns;
+  }
+  return time.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+}
 
 // The end of every request that makes or finds a name.
 bool AnswerEntry(Call& call, const io::Result<Attributes>& found) {
