@@ -6,6 +6,7 @@
 namespace terracefs::fs {
 namespace {
 
+using io::Result;
 using io::Status;
 
 // The last page that stays ends inside: what is stored beyond must not come back when the file
@@ -47,6 +48,15 @@ void StageRemovedCount(uint64_t removed_count, InodeRecord* record, Transaction*
   const uint64_t count = std::min(removed_count, record->page_count);
   record->page_count -= count;
   transaction->AddToCounter(CounterId::kPages, -static_cast<int64_t>(count));
+}
+
+Status RecoverTrim(lsm::Db& db, InodeTable& table, InodeNumber ino) {
+  const InodeRef inode = TRY(table.Get(ino, /*may_wait=*/true));
+  if (!inode->record().trim_pending) {
+    return Status::Corruption("trim record without a pending trim");
+  }
+  // No lock: at mount there is nobody else.
+  return FinishTrim(db, *inode);
 }
 
 }  // namespace
@@ -114,26 +124,21 @@ Status FinishTrim(lsm::Db& db, Inode& inode) {
   return Status::Ok();
 }
 
-Status RecoverTrims(lsm::Db& db, InodeTable& table) {
+RecoveryReport RecoverTrims(lsm::Db& db, InodeTable& table) {
+  RecoveryReport report;
   std::vector<InodeNumber> inos;
   const Key bound = GroupEnd(Domain::kTrim, UINT64_MAX - 1);
   lsm::ReadOptions options;
   options.upper_bound = bound;
   const std::unique_ptr<lsm::Iterator> trims = db.NewIterator(options);
   for (trims->Seek(GroupBegin(Domain::kTrim, 0)); trims->Valid(); trims->Next()) {
-    inos.push_back(TRY(DecodeTrim(trims->value())).ino);
+    const Result<TrimRecord> trim = DecodeTrim(trims->value());
+    if (trim.ok()) inos.push_back(trim->ino);
+    report.Note(trim.status());
   }
-  TRY(trims->status());
-  for (const InodeNumber ino : inos) {
-    InodeRef inode = TRY(table.Get(ino, /*may_wait=*/true));
-    if (!inode->record().trim_pending) {
-      return Status::Corruption("trim record without a pending trim",
-                                "inode " + std::to_string(ino.value));
-    }
-    // No lock: at mount there is nobody else.
-    TRY(FinishTrim(db, *inode));
-  }
-  return Status::Ok();
+  report.Note(trims->status());
+  for (const InodeNumber ino : inos) report.Note(ino, RecoverTrim(db, table, ino));
+  return report;
 }
 
 }  // namespace terracefs::fs

@@ -8,6 +8,7 @@
 #include "fs/file_system.h"
 #include "fs/inode_allocator.h"
 #include "fs/inode_table.h"
+#include "fs/recovery_report.h"
 #include "fs/schema/keys.h"
 #include "fs/schema/records.h"
 #include "fs/transaction.h"
@@ -73,7 +74,8 @@ io::Status StageSizeChange(lsm::Db& db, InodeAllocator& allocator, bool may_wait
 // On error it is still pending, and can be called again. Requires `inode` locked exclusively.
 io::Status FinishTrim(lsm::Db& db, Inode& inode);
 
-// Finishes what a crash interrupted.
-io::Status RecoverTrims(lsm::Db& db, InodeTable& table);
+// Finishes what a crash interrupted. What fails stays pending: the next change of that file's size
+// or content meets it again.
+RecoveryReport RecoverTrims(lsm::Db& db, InodeTable& table);
 
 }  // namespace terracefs::fs

@@ -60,6 +60,11 @@ struct AttributeChange {
       false;  // the kernel wants setuid, setgid and capabilities gone (killpriv_v2)
 };
 
+struct WriteOutcome {
+  // Setuid or setgid is gone: the kernel does not know, and must not keep the mode it has.
+  bool mode_changed = false;
+};
+
 struct DirectoryEntry {
   std::string_view name;  // good during the call only
   InodeNumber ino;
@@ -144,9 +149,10 @@ class FileSystem {
   // Bytes read: less than asked for only at the end of the file. Holes read as zeros.
   virtual io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
                                   io::MutableBytes out) = 0;
-  // Writes all of `data` or nothing. Clears setuid and setgid bits (killpriv_v2).
-  virtual io::Status Write(const OpContext& context, InodeNumber ino, uint64_t offset,
-                           io::Bytes data) = 0;
+  // Writes all of `data` or nothing. Takes capabilities away always, setuid and setgid if
+  // `kill_suid_sgid`: the kernel knows whether who writes may keep them (killpriv_v2).
+  virtual io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
+                                         io::Bytes data, bool kill_suid_sgid) = 0;
   // Everything done before, on any inode, is durable on return (recovery is a prefix).
   virtual io::Status Sync() = 0;
 

@@ -9,6 +9,7 @@
 #include "fs/file_system_impl.h"
 #include "fs/fsck.h"
 #include "fs/schema/keys.h"
+#include "io/base/log.h"
 
 namespace terracefs::fs {
 namespace {
@@ -76,7 +77,7 @@ Result<std::unique_ptr<FileSystem>> FileSystem::Mount(lsm::Db& db,
                                                     : root.status();
   }
   if (!S_ISDIR(root->mode)) return Status::Corruption("the root is not a directory");
-  if (!options.read_only) TRY(file_system->Recover());
+  if (!options.read_only) file_system->Recover();
   return std::unique_ptr<FileSystem>(std::move(file_system));
 }
 
@@ -90,12 +91,16 @@ FileSystemImpl::FileSystemImpl(lsm::Db& db, const FileSystemOptions& options,
 
 FileSystemImpl::~FileSystemImpl() = default;
 
-Status FileSystemImpl::Recover() {
-  // Trims first: an orphan may have one.
-  TRY(RecoverTrims(db_, table_));
-  TRY(Orphans::Recover(db_, table_));
+void FileSystemImpl::Recover() {
+  const auto log = [](const char* what, const RecoveryReport& report) {
+    if (report.left_count == 0) return;
+    io::FsLog().error("{} {} are left to the next mount; the first: {}", report.left_count, what,
+                      report.first_reason);
+  };
+  // Trims first: an orphan may have one. Damage in a few files keeps nobody from the others.
+  log("interrupted truncations", RecoverTrims(db_, table_));
+  log("unlinked files", Orphans::Recover(db_, table_));
   orphans_ = std::make_unique<Orphans>(db_, table_, counts_);
-  return Status::Ok();
 }
 
 lsm::ReadOptions FileSystemImpl::ReadOptionsFor(const OpContext& context) {

@@ -26,8 +26,9 @@ class FileSystemImpl final : public FileSystem {
                  uint64_t allocator_bound);
   ~FileSystemImpl() override;
 
-  // Collects orphans and finishes trims. Before anything else is called.
-  io::Status Recover();
+  // Collects orphans and finishes trims, as far as they are readable. Before anything else is
+  // called.
+  void Recover();
 
   // The interface, see file_system.h.
   io::Result<Attributes> Lookup(const OpContext& context, InodeNumber parent,
@@ -52,8 +53,8 @@ class FileSystemImpl final : public FileSystem {
   io::Result<std::string> ReadLink(const OpContext& context, InodeNumber ino) override;
   io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;
-  io::Status Write(const OpContext& context, InodeNumber ino, uint64_t offset,
-                   io::Bytes data) override;
+  io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
+                                 io::Bytes data, bool kill_suid_sgid) override;
   io::Status Sync() override;
   io::Status ReadDirectory(const OpContext& context, InodeNumber ino, uint64_t cookie,
                            bool with_attributes,

@@ -63,28 +63,23 @@ Status Orphans::Collect(lsm::Db& db, InodeTable& table, InodeNumber ino, bool ma
   return transaction.Commit();
 }
 
-Status Orphans::Recover(lsm::Db& db, InodeTable& table) {
+RecoveryReport Orphans::Recover(lsm::Db& db, InodeTable& table) {
+  RecoveryReport report;
   std::vector<InodeNumber> inos;
   const Key bound = GroupEnd(Domain::kOrphan, UINT64_MAX - 1);
   lsm::ReadOptions options;
   options.upper_bound = bound;
   const std::unique_ptr<lsm::Iterator> orphans = db.NewIterator(options);
   for (orphans->Seek(GroupBegin(Domain::kOrphan, 0)); orphans->Valid(); orphans->Next()) {
-    TRY(DecodeOrphan(orphans->value()));
     const std::optional<ParsedKey> key = ParseKey(orphans->key());
-    if (!key) return Status::Corruption("orphan key of a wrong shape");
-    inos.push_back(InodeNumber{key->id});
+    const Status status =
+        key ? DecodeOrphan(orphans->value()) : Status::Corruption("orphan key of a wrong shape");
+    if (status.ok()) inos.push_back(InodeNumber{key->id});
+    report.Note(status);
   }
-  TRY(orphans->status());
-  for (const InodeNumber ino : inos) {
-    const Status status = Collect(db, table, ino, /*may_wait=*/true);
-    if (status.Is(io::StatusCode::kPosix)) {
-      return Status::Corruption("orphan record without an inode",
-                                "inode " + std::to_string(ino.value));
-    }
-    TRY(status);
-  }
-  return Status::Ok();
+  report.Note(orphans->status());
+  for (const InodeNumber ino : inos) report.Note(ino, Collect(db, table, ino, /*may_wait=*/true));
+  return report;
 }
 
 void Orphans::Released(InodeNumber ino) {

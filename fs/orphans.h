@@ -5,6 +5,7 @@
 
 #include "fs/inode_table.h"
 #include "fs/lookup_counts.h"
+#include "fs/recovery_report.h"
 #include "fs/schema/inode_number.h"
 #include "fs/transaction.h"
 #include "io/base/mutex.h"
@@ -29,8 +30,9 @@ class Orphans {
   Orphans(const Orphans&) = delete;
   Orphans& operator=(const Orphans&) = delete;
 
-  // Collects what the last run of the daemon left. For mounting, before anything else runs.
-  static io::Status Recover(lsm::Db& db, InodeTable& table);
+  // Collects what the last run of the daemon left; what is damaged stays. For mounting, before
+  // anything else runs.
+  static RecoveryReport Recover(lsm::Db& db, InodeTable& table);
 
   // The kernel's last reference to an inode that was recorded as an orphan is gone. Collects it
   // at once if that needs no wait, else a little later. The caller holds no inode lock.

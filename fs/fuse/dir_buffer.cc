@@ -20,7 +20,7 @@ bool DirBuffer::Add(const DirectoryEntry& entry) {
       param.ino = entry.attributes->ino.value;
       param.generation = entry.attributes->generation;
       param.attr = ToStat(*entry.attributes);
-      param.attr_timeout = kCacheTimeoutSeconds;
+      param.attr_timeout = AttributesTimeoutSeconds(*entry.attributes);
       param.entry_timeout = kCacheTimeoutSeconds;
     } else {
       param.attr.st_ino = entry.ino.value;

@@ -1,8 +1,11 @@
 #include "fs/fuse/ops.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdint>
+#include <optional>
 
 #include "fs/errno.h"
 #include "fs/fuse/dir_buffer.h"
@@ -19,7 +22,21 @@ constexpr int64_t kNsPerSecond = 1'000'000'000;
 
 InodeNumber Ino(fuse_ino_t ino) { return InodeNumber{ino}; }
 
-int64_t ToNs(const struct timespec& time) { return time.tv_sec * kNsPerSecond + time.tv_nsec; }
+// Times that nanoseconds cannot express (before 1677, after 2262) become the nearest that they can.
+int64_t ToNs(const struct timespec& time) {
+  int64_t seconds = time.tv_sec;
+  int64_t rest_ns = time.tv_nsec;
+  if (seconds < 0) {  // both towards the epoch, or the product overflows where the sum would not
+    ++seconds;
+    rest_ns -= kNsPerSecond;
+  }
+  int64_t ns = 0;
+  if (!__builtin_mul_overflow(seconds, kNsPerSecond, &ns) &&
+      !__builtin_add_overflow(ns, rest_ns, &ns)) {
+    return ns;
+  }
+  return time.tv_sec < 0 ? INT64_MIN : INT64_MAX;
+}
 
 // The end of every request that makes or finds a name.
 bool AnswerEntry(Call& call, const io::Result<Attributes>& found) {
@@ -269,28 +286,48 @@ void Read(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t offset,
       Ino(ino), bytes, offset);
 }
 
+// `written_bytes`: of a write; none for an fsync.
+void AnswerOnceDurable(Call& call, std::optional<size_t> written_bytes) {
+  const ServiceTargets& targets = call.service.targets();
+  DurableReply reply{std::move(call.reply), written_bytes};
+  if (targets.read_only || targets.db.DurableSequence() >= targets.db.LastSequence()) {
+    return reply.WithStatus(io::Status::Ok());
+  }
+  call.service.syncs().Add(std::move(reply));
+}
+
+bool MustKillPrivileges([[maybe_unused]] const fuse_file_info& write) {
+#ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
+  return write.kill_suidgid != 0;
+#else
+  return true;  // this libfuse does not tell
+#endif
+}
+
 void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, off_t offset,
-           fuse_file_info*) noexcept {
+           fuse_file_info* info) noexcept {
   Serve(
       request, Op::kWrite,
-      [](Call& call, InodeNumber what, io::Bytes content, off_t to) {
-        const io::Status status =
-            call.file_system.Write(call.context, what, static_cast<uint64_t>(to), content);
-        if (!status.ok()) return AnswerStatus(call, status);
-        call.reply.WithCount(content.size());
+      [](Call& call, InodeNumber what, io::Bytes content, off_t to, int flags,
+         bool kill_suid_sgid) {
+        const io::Result<WriteOutcome> outcome = call.file_system.Write(
+            call.context, what, static_cast<uint64_t>(to), content, kill_suid_sgid);
+        if (!outcome.ok()) return AnswerStatus(call, outcome.status());
+        // The answer to a write has no attributes, and exec takes setuid from those it remembers.
+        if (outcome->mode_changed) call.service.invalidate_attributes(what);
+        // After an asynchronous O_DIRECT write the kernel sends no FSYNC: only the flags tell.
+        if ((flags & (O_SYNC | O_DSYNC)) != 0) {
+          AnswerOnceDurable(call, content.size());
+        } else {
+          call.reply.WithCount(content.size());
+        }
         return true;
       },
-      Ino(ino), io::AsBytes({data, bytes}), offset);
+      Ino(ino), io::AsBytes({data, bytes}), offset, info->flags, MustKillPrivileges(*info));
 }
 
 void SyncAll(fuse_req_t request, Op op) noexcept {
-  ServeNow(request, op, [](Call& call) {
-    const ServiceTargets& targets = call.service.targets();
-    if (targets.read_only || targets.db.DurableSequence() >= targets.db.LastSequence()) {
-      return call.reply.WithErrno(0);
-    }
-    call.service.syncs().Add(std::move(call.reply));
-  });
+  ServeNow(request, op, [](Call& call) { AnswerOnceDurable(call, std::nullopt); });
 }
 
 void Fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) noexcept {

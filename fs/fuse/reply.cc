@@ -31,6 +31,10 @@ struct timespec ToTimespec(int64_t ns) {
 
 }  // namespace
 
+double AttributesTimeoutSeconds(const Attributes& attributes) {
+  return S_ISDIR(attributes.mode) ? kDirectoryAttributesTimeoutSeconds : kCacheTimeoutSeconds;
+}
+
 struct stat ToStat(const Attributes& attributes) {
   struct stat out {};
   out.st_ino = attributes.ino.value;
@@ -81,7 +85,7 @@ bool Reply::WithEntry(const Attributes& attributes) {
   entry.ino = attributes.ino.value;
   entry.generation = attributes.generation;
   entry.attr = ToStat(attributes);
-  entry.attr_timeout = kCacheTimeoutSeconds;
+  entry.attr_timeout = AttributesTimeoutSeconds(attributes);
   entry.entry_timeout = kCacheTimeoutSeconds;
   return fuse_reply_entry(Take(), &entry) == 0;
 }
@@ -99,7 +103,7 @@ bool Reply::WithDirectory(io::Bytes packed_entries) {
 
 void Reply::WithAttributes(const Attributes& attributes) {
   const struct stat out = ToStat(attributes);
-  fuse_reply_attr(Take(), &out, kCacheTimeoutSeconds);
+  fuse_reply_attr(Take(), &out, AttributesTimeoutSeconds(attributes));
 }
 
 void Reply::WithExtendedAttributes([[maybe_unused]] const Attributes& attributes) {
@@ -127,7 +131,7 @@ void Reply::WithExtendedAttributes([[maybe_unused]] const Attributes& attributes
   out.stx_btime = stamp(attributes.btime_ns);
   out.stx_rdev_major = major(attributes.rdev);
   out.stx_rdev_minor = minor(attributes.rdev);
-  fuse_reply_statx(Take(), 0, &out, kCacheTimeoutSeconds);
+  fuse_reply_statx(Take(), 0, &out, AttributesTimeoutSeconds(attributes));
 #else
   WithErrno(ENOSYS);
 #endif

@@ -15,7 +15,11 @@ namespace terracefs::fs {
 
 // The kernel is the only one to change things, so what it knows stays true until it changes it.
 inline constexpr double kCacheTimeoutSeconds = 10.0 * 365 * 86400;
+// But it does not number the changes of a directory that creating and removing entries makes: the
+// answer to a GETATTR that such a change has overtaken passes for new. It must not last.
+inline constexpr double kDirectoryAttributesTimeoutSeconds = 1;
 
+double AttributesTimeoutSeconds(const Attributes& attributes);
 struct stat ToStat(const Attributes& attributes);
 
 // One request's answer. Answers exactly once: a second answer is a failed CHECK, and a Reply that

@@ -43,6 +43,10 @@ class Service {
 
   // Called once, from a transport thread, when the kernel and this process have agreed on terms.
   std::function<void()> on_init;
+  // Makes the kernel ask for an inode's attributes before it uses them again. From any thread that
+  // holds no lock, while a request for an open file of that inode waits for its answer: so the
+  // kernel does not drop the inode meanwhile, which might wait for us.
+  std::function<void(InodeNumber)> invalidate_attributes;
   // What the kernel agreed to; set before any other request comes.
   bool can_skip_open = false;
   bool can_skip_opendir = false;

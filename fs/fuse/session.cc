@@ -107,6 +107,7 @@ io::Status Session::Start() {
   fuse_args arguments = FUSE_ARGS_INIT(static_cast<int>(pointers.size()), pointers.data());
 
   service_.on_init = [this] { NoteInit(); };
+  service_.invalidate_attributes = [this](InodeNumber ino) { InvalidateAttributes(ino); };
   const StderrCapture capture;
   session_.reset(fuse_session_new(&arguments, &Operations(), sizeof(fuse_lowlevel_ops), &service_));
   fuse_opt_free_args(&arguments);
@@ -123,12 +124,22 @@ Session::~Session() {
   // Does nothing if the kernel has ended the connection already.
   if (mounted_) fuse_session_unmount(session_.get());
   service_.on_init = nullptr;
+  service_.invalidate_attributes = nullptr;
 }
 
 void Session::NoteInit() {
   io::MutexLock lock(mutex_);
   initialised_ = true;
   changed_.NotifyAll();
+}
+
+void Session::InvalidateAttributes(InodeNumber ino) {
+  // A negative offset: the attributes only, no cached pages, whose locks a write may hold. Then the
+  // kernel waits for nothing that we would have to answer.
+  const int error = fuse_lowlevel_notify_inval_inode(session_.get(), ino.value, -1, 0);
+  if (error == 0 || error == -ENOENT) return;  // the kernel has forgotten it: just as well
+  io::FsLog().warn("the kernel keeps old attributes of inode {}: {}", ino.value,
+                   std::strerror(-error));
 }
 
 void Session::AwaitLife(const std::function<void()>& live) noexcept {

@@ -51,6 +51,7 @@ class Session {
   Session(const SessionOptions& options, Service& service);
   io::Status Start();
   void NoteInit() EXCLUDES(mutex_);
+  void InvalidateAttributes(InodeNumber ino);
   // Body of the thread that tells when the mount answers.
   void AwaitLife(const std::function<void()>& live) noexcept EXCLUDES(mutex_);
   // Body of the thread that waits for signals.

@@ -4,7 +4,12 @@
 
 namespace terracefs::fs {
 
-void SyncQueue::Add(Reply reply) {
+void DurableReply::WithStatus(const io::Status& status) {
+  if (status.ok() && written_bytes) return reply.WithCount(*written_bytes);
+  reply.WithStatus(status);
+}
+
+void SyncQueue::Add(DurableReply reply) {
   {
     io::MutexLock lock(mutex_);
     waiting_.push_back(std::move(reply));
@@ -16,7 +21,7 @@ void SyncQueue::Add(Reply reply) {
 
 void SyncQueue::Run() {
   for (;;) {
-    std::vector<Reply> group;
+    std::vector<DurableReply> group;
     {
       io::MutexLock lock(mutex_);
       if (waiting_.empty()) {
@@ -26,7 +31,7 @@ void SyncQueue::Run() {
       group.swap(waiting_);
     }
     const io::Status status = file_system_.Sync();
-    for (Reply& reply : group) reply.WithStatus(status);
+    for (DurableReply& reply : group) reply.WithStatus(status);
   }
 }
 

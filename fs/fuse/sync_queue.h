@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "fs/file_system.h"
@@ -9,8 +11,17 @@
 
 namespace terracefs::fs {
 
-// Answers fsync requests. Any sync makes everything before it durable, so all that wait share one,
-// and however many wait, they keep at most kSyncersMax threads of the pool. Safe from any thread.
+// The answer to a request that is done once what it did is durable.
+struct DurableReply {
+  Reply reply;
+  std::optional<size_t> written_bytes;  // of a write; an fsync has nothing to say
+
+  void WithStatus(const io::Status& status);
+};
+
+// Answers fsync requests and synchronous writes. Any sync makes everything before it durable, so
+// all that wait share one, and however many wait, they keep at most kSyncersMax threads of the
+// pool. Safe from any thread.
 class SyncQueue {
  public:
   // Both borrowed.
@@ -18,7 +29,7 @@ class SyncQueue {
       : file_system_(file_system), pool_(pool) {}
 
   // Answers `reply` once everything done so far is durable, or with the error.
-  void Add(Reply reply) EXCLUDES(mutex_);
+  void Add(DurableReply reply) EXCLUDES(mutex_);
 
  private:
   // More than one, so that a second group commit is on its way while the first is waited for.
@@ -29,7 +40,7 @@ class SyncQueue {
   FileSystem& file_system_;
   io::ThreadPool& pool_;
   io::Mutex mutex_;
-  std::vector<Reply> waiting_ GUARDED_BY(mutex_);
+  std::vector<DurableReply> waiting_ GUARDED_BY(mutex_);
   int syncer_count_ GUARDED_BY(mutex_) = 0;
 };
 

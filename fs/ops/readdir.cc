@@ -61,7 +61,9 @@ class DirectoryPass {
   }
   Status VisitNames(InodeNumber ino, const InodeRecord& directory, uint64_t cookie);
   Status VisitWithAttributes(InodeNumber ino, const InodeRecord& directory, uint64_t cookie);
+  // For all that are pending; those that cannot be read stay without.
   Status ReadAttributes();
+  static void TakeAttributes(const std::optional<lsm::PinnedValue>& value, Pending* pending);
   // False if `visit` has enough.
   bool VisitPending();
 
@@ -145,17 +147,29 @@ Status DirectoryPass::ReadAttributes() {
   if (wanted.empty()) return Status::Ok();
   lsm::ReadOptions options = options_;
   options.upper_bound = {};
-  const auto values = TRY(db_.MultiGet(options, keys));
-  CHECK(values.size() == wanted.size());
+  const auto values = db_.MultiGet(options, keys);
+  if (values.ok()) {
+    CHECK(values->size() == wanted.size());
+    for (size_t i = 0; i < wanted.size(); ++i) TakeAttributes((*values)[i], wanted[i]);
+    return Status::Ok();
+  }
+  if (values.status().Is(io::StatusCode::kWouldBlock)) return values.status();
+  // One of them is damaged, and that must not hide the others.
   for (size_t i = 0; i < wanted.size(); ++i) {
-    // An entry without a readable inode is still listed, so that it can be seen and reported.
-    if (!values[i]) continue;
-    const Result<InodeRecord> record = DecodeInode(values[i]->view());
-    if (!record.ok()) continue;
-    wanted[i]->attributes = ToAttributes(wanted[i]->entry.ino, *record);
-    wanted[i]->has_attributes = true;
+    const auto value = db_.Get(options, keys[i]);
+    if (value.ok()) TakeAttributes(*value, wanted[i]);
+    if (value.status().Is(io::StatusCode::kWouldBlock)) return value.status();
   }
   return Status::Ok();
+}
+
+void DirectoryPass::TakeAttributes(const std::optional<lsm::PinnedValue>& value, Pending* pending) {
+  // An entry without a readable inode is still listed, so that it can be seen and reported.
+  if (!value) return;
+  const Result<InodeRecord> record = DecodeInode(value->view());
+  if (!record.ok()) return;
+  pending->attributes = ToAttributes(pending->entry.ino, *record);
+  pending->has_attributes = true;
 }
 
 bool DirectoryPass::VisitPending() {

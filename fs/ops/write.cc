@@ -133,8 +133,8 @@ void PageWriter::Stage(Transaction* transaction) {
 
 }  // namespace
 
-Status FileSystemImpl::Write(const OpContext& context, InodeNumber ino, uint64_t offset,
-                             io::Bytes data) {
+Result<WriteOutcome> FileSystemImpl::Write(const OpContext& context, InodeNumber ino,
+                                           uint64_t offset, io::Bytes data, bool kill_suid_sgid) {
   TRY(CheckWritable());
   if (data.size() > kWriteBytesMax) return Status::InvalidArgument("a write of more than 8 MiB");
   const LockedInode locked = TRY(LockedInode::Exclusive(table_, ino, context.may_wait));
@@ -142,7 +142,7 @@ Status FileSystemImpl::Write(const OpContext& context, InodeNumber ino, uint64_t
   if (inode.record().is_directory()) return Status::Posix(EISDIR);
   if (!inode.record().is_regular()) return Status::Posix(EINVAL);
   if (offset > kFileBytesMax || data.size() > kFileBytesMax - offset) return Status::Posix(EFBIG);
-  if (data.empty()) return Status::Ok();
+  if (data.empty()) return WriteOutcome{};
   TRY(SettleTrim(context, inode));
 
   PageWriter writer(inode.record(), offset, io::AsView(data));
@@ -152,13 +152,19 @@ Status FileSystemImpl::Write(const OpContext& context, InodeNumber ino, uint64_t
   transaction.batch().Reserve(data.size() + (data.size() / kPageBytes + 2) * kPageOverheadBytes +
                               2 * kPageBytes + kWriteOverheadBytes);
   writer.Stage(&transaction);
-  StagePrivilegeLoss(inode, &transaction);
+  if (kill_suid_sgid) {
+    StagePrivilegeLoss(inode, &transaction);
+  } else {
+    StageCapabilityLoss(inode, &transaction);
+  }
   InodeRecord& record = transaction.Edit(inode);
   record.size = std::max(record.size, offset + data.size());
   record.page_count += writer.added_count();
   record.mtime_ns = record.ctime_ns = Now();
   transaction.AddToCounter(CounterId::kPages, static_cast<int64_t>(writer.added_count()));
-  return transaction.Commit();
+  const WriteOutcome outcome{.mode_changed = record.mode != inode.record().mode};
+  TRY(transaction.Commit());
+  return outcome;
 }
 
 Status FileSystemImpl::Sync() { return db_.Sync(); }

@@ -78,7 +78,8 @@ class ConcurrencyTest : public FsTest {
     change.size = random.Uniform(20'000);
     switch (random.Uniform(4)) {
       case 0:
-        status = fs().Write(context, found->ino, random.Uniform(10'000), io::AsBytes(bytes));
+        status = fs().Write(context, found->ino, random.Uniform(10'000), io::AsBytes(bytes), false)
+                     .status();
         break;
       case 1:
         status = fs().Read(context, found->ino, random.Uniform(10'000), io::AsMutableBytes(bytes))

@@ -57,7 +57,7 @@ class NoWaitTest : public FsTest {
          [&](const OpContext& c) { return Errno(fs().RemoveDirectory(c, kRootInode, "moved")); }},
         {"write",
          [&](const OpContext& c) {
-           return Errno(fs().Write(c, file_, 9000, io::AsBytes("more")));
+           return Errno(fs().Write(c, file_, 9000, io::AsBytes("more"), false));
          }},
         {"setattr",
          [&](const OpContext& c) {

@@ -1,13 +1,17 @@
 // The daemon is killed while it works.
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <map>
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include "io/base/mutex.h"
@@ -97,6 +101,67 @@ TEST_P(KillMount, FsyncedFilesSurviveByteForByte) {
     EXPECT_GT(checked, 0u);
     mount_->Umount();
   }
+}
+
+// The kernel's own asynchronous interface, one write at a time; -1 or what the write returned.
+class AsyncWriter {
+ public:
+  AsyncWriter() { EXPECT_EQ(syscall(SYS_io_setup, 1, &context_), 0); }
+  ~AsyncWriter() { syscall(SYS_io_destroy, context_); }
+  AsyncWriter(const AsyncWriter&) = delete;
+  AsyncWriter& operator=(const AsyncWriter&) = delete;
+
+  // `rw_flags` as for pwritev2.
+  int64_t Write(int fd, std::string_view data, int64_t offset, int rw_flags) {
+    iocb write{};
+    write.aio_lio_opcode = IOCB_CMD_PWRITE;
+    write.aio_fildes = static_cast<uint32_t>(fd);
+    write.aio_buf = reinterpret_cast<uint64_t>(data.data());
+    write.aio_nbytes = data.size();
+    write.aio_offset = offset;
+    write.aio_rw_flags = rw_flags;
+    iocb* const one = &write;
+    io_event done{};
+    if (syscall(SYS_io_submit, context_, 1, &one) != 1) return -1;
+    if (syscall(SYS_io_getevents, context_, 1, 1, &done, nullptr) != 1) return -1;
+    return done.res;
+  }
+
+ private:
+  aio_context_t context_ = 0;
+};
+
+// No FSYNC follows such a write: its own answer says that it is durable.
+TEST_P(KillMount, AsynchronousSynchronisedDirectWritesSurvive) {
+  // Parts of pages, so that from the second mount on an answer has to wait for old bytes first.
+  constexpr size_t kBytes = 1000;
+  struct Case {
+    int open_flags;
+    int rw_flags;
+  };
+  const std::string path = mount_->Path("file");
+  std::string expected(40'000, 'y');
+  mount_->Mount(Options("commit=1h"));
+  {
+    const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_WRONLY, 0644));
+    ASSERT_EQ(write(fd.get(), expected.data(), expected.size()),
+              static_cast<ssize_t>(expected.size()));
+    ASSERT_EQ(fsync(fd.get()), 0);
+  }
+  AsyncWriter writer;
+  int64_t offset = 100;
+  for (const Case& how : {Case{O_DSYNC, 0}, Case{O_SYNC, 0}, Case{0, RWF_DSYNC}}) {
+    if (!mount_->IsMounted()) mount_->Mount(Options("commit=1h"));
+    const io::UniqueFd fd(open(path.c_str(), O_WRONLY | O_DIRECT | how.open_flags));
+    ASSERT_TRUE(fd.valid());
+    const std::string data(kBytes, 'z');
+    ASSERT_EQ(writer.Write(fd.get(), data, offset, how.rw_flags), static_cast<int64_t>(kBytes));
+    expected.replace(static_cast<size_t>(offset), kBytes, data);
+    offset += 10'000;
+    mount_->KillDaemon();
+  }
+  mount_->Mount(Options());
+  EXPECT_TRUE(ReadFile(path) == expected);
 }
 
 TEST_P(KillMount, DeadMountAnswersWithErrorsAndUmountClearsIt) {

@@ -1,14 +1,17 @@
 // Listings of directories that change meanwhile, and of large ones.
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <set>
+#include <string_view>
 #include <thread>
 
+#include "fs/control/ioctl.h"
 #include "io/unique_fd.h"
 #include "tests/support/mount_fixture.h"
 
@@ -20,6 +23,17 @@ class ListingMount : public TransportTest {
   void SetUp() override {
     TransportTest::SetUp();
     if (!IsSkipped()) mount_->Mount(Options());
+  }
+  // How many times the kernel has asked for attributes.
+  static uint64_t AttributeRequests(const io::UniqueFd& on_mount) {
+    terracefs_stats stats{};
+    stats.version = TERRACEFS_IOC_VERSION;
+    EXPECT_EQ(ioctl(on_mount.get(), TERRACEFS_IOC_STATS, &stats), 0);
+    uint64_t count = 0;
+    for (const terracefs_op_stats& op : stats.op) {
+      if (std::string_view(op.name) == "getattr") count += op.count;
+    }
+    return count;
   }
   std::string Name(int i) { return "entry-with-a-longer-name-" + std::to_string(i); }
   void MakeFiles(int begin, int end) {
@@ -117,6 +131,32 @@ TEST_P(ListingMount, PositionsCanBeReturnedTo) {
     EXPECT_EQ(entry->d_name, seen[i].second);
   }
   closedir(directory);
+}
+
+// The kernel cannot tell that an answer about a directory was overtaken by a new entry, so it must
+// not believe it for long. Files have no such trouble.
+TEST_P(ListingMount, OnlyAttributesOfDirectoriesAreAskedForAgain) {
+  MakeFiles(0, 1);
+  ASSERT_EQ(mkdir(mount_->Path("listed").c_str(), 0755), 0);
+  mount_->Umount();
+  mount_->Mount(Options());
+  Pass();
+  ASSERT_EQ(mkdir(mount_->Path("made").c_str(), 0755), 0);
+  // Descriptors, because the directories on a path may be asked for too.
+  const io::UniqueFd file(open(mount_->Path(Name(0)).c_str(), O_RDONLY));
+  const io::UniqueFd listed(open(mount_->Path("listed").c_str(), O_RDONLY));
+  const io::UniqueFd made(open(mount_->Path("made").c_str(), O_RDONLY));
+  const auto requests_for = [](const io::UniqueFd& fd) {
+    const uint64_t before = AttributeRequests(fd);
+    struct stat attributes {};
+    EXPECT_EQ(fstat(fd.get(), &attributes), 0);
+    return AttributeRequests(fd) - before;
+  };
+  for (const io::UniqueFd* fd : {&file, &listed, &made}) requests_for(*fd);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  EXPECT_EQ(requests_for(file), 0u);
+  EXPECT_EQ(requests_for(listed), 1u);
+  EXPECT_EQ(requests_for(made), 1u);
 }
 
 TEST_P(ListingMount, NamesThatAreMissingAreRememberedUntilTheyExist) {

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include "fs/control/ioctl.h"
 #include "io/unique_fd.h"
@@ -104,6 +105,72 @@ TEST_P(UsersMount, WritingByOthersClearsSetuid) {
   struct stat attributes {};
   ASSERT_EQ(stat(path.c_str(), &attributes), 0);
   EXPECT_EQ(attributes.st_mode & 07777, 0777u);
+}
+
+// As on any other filesystem: who may set the bit keeps it. Also when it is the kernel that writes
+// back what was written before the bit was set.
+TEST_P(UsersMount, WritingByRootLeavesSetuid) {
+  for (const char* options : {"allow_other", "allow_other,writeback"}) {
+    mount_->Umount();
+    mount_->Mount(Options(options));
+    const std::string path = mount_->Path("program");
+    {
+      const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0755));
+      ASSERT_EQ(write(fd.get(), "#!", 2), 2);
+      ASSERT_EQ(fchmod(fd.get(), 06755), 0);
+      ASSERT_EQ(fsync(fd.get()), 0);
+      ASSERT_EQ(write(fd.get(), "/bin/sh", 7), 7);
+    }
+    mount_->Umount();
+    mount_->Mount(Options(options));
+    struct stat attributes {};
+    ASSERT_EQ(stat(path.c_str(), &attributes), 0);
+    EXPECT_EQ(attributes.st_mode & 07777, 06755u) << options;
+  }
+}
+
+// Exec asks for no attributes: it trusts what the kernel remembers, and so does a stat of the mode
+// alone.
+TEST_P(UsersMount, WhatOthersHaveChangedRunsWithoutSetuid) {
+  const auto cached_mode = [](const std::string& path) -> uint32_t {
+    struct statx attributes {};
+    EXPECT_EQ(statx(AT_FDCWD, path.c_str(), 0, STATX_MODE, &attributes), 0);
+    return attributes.stx_mode & 07777u;
+  };
+  using Change = int (*)(const std::string& path);
+  const Change append = [](const std::string& path) {
+    const io::UniqueFd fd(open(path.c_str(), O_WRONLY | O_APPEND));
+    return write(fd.get(), "x", 1) == 1 ? 0 : errno;
+  };
+  const Change lengthen = [](const std::string& path) {
+    return ERRNO_OF(truncate(path.c_str(), 1'000'000));
+  };
+  for (const char* options : {"allow_other", "allow_other,writeback"}) {
+    mount_->Umount();
+    mount_->Mount(Options(options));
+    for (const Change change : {append, lengthen}) {
+      const std::string path = mount_->Path("id");
+      std::filesystem::copy_file("/usr/bin/id", path);
+      ASSERT_EQ(chmod(path.c_str(), 04777), 0);
+      EXPECT_EQ(RunAsUser(kUser, kGroup,
+                          [&path] {
+                            return RunProcess({path, "-u"}).out == "0\n" ? 0 : 1;
+                          }),
+                0);
+      EXPECT_EQ(RunAsUser(kUser, kGroup, [&] { return change(path); }), 0);
+      EXPECT_EQ(cached_mode(path), 0777u) << options;
+      ASSERT_EQ(chmod(path.c_str(), 04777), 0);
+      EXPECT_EQ(RunAsUser(kUser, kGroup, [&] { return change(path); }), 0);
+      EXPECT_EQ(
+          RunAsUser(kUser, kGroup,
+                    [&path] {
+                      return RunProcess({path, "-u"}).out == std::to_string(kUser) + "\n" ? 0 : 1;
+                    }),
+          0)
+          << options;
+      ASSERT_EQ(unlink(path.c_str()), 0);
+    }
+  }
 }
 
 TEST_P(UsersMount, StickyDirectoriesProtectFromOthers) {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 
 #include "io/unique_fd.h"
 #include "tests/support/mount_fixture.h"
@@ -24,6 +25,31 @@ TEST_F(UtimensatPosix, NanosecondsAndTimesBeforeTheEpochAreKept) {
     EXPECT_EQ(attributes.st_atim.tv_nsec, 123'456'789);
     EXPECT_EQ(attributes.st_mtim.tv_sec, seconds + 1);
     EXPECT_EQ(attributes.st_mtim.tv_nsec, 987'654'321);
+  }
+}
+
+TEST_F(UtimensatPosix, TimesTooFarAwayBecomeTheNearestThatIsKept) {
+  WriteFile(Path("file"), "x");
+  constexpr time_t kLast = INT64_MAX / 1'000'000'000;       // in 2262
+  constexpr time_t kFirst = INT64_MIN / 1'000'000'000 - 1;  // in 1677
+  struct Case {
+    timespec asked;
+    timespec kept;
+  };
+  for (const Case& c :
+       {Case{{99'999'999'999, 5}, {kLast, 854'775'807}},
+        Case{{kLast, 999'999'999}, {kLast, 854'775'807}}, Case{{kLast, 5}, {kLast, 5}},
+        Case{{-99'999'999'999, 5}, {kFirst, 145'224'192}}, Case{{kFirst, 5}, {kFirst, 145'224'192}},
+        Case{{kFirst, 145'224'193}, {kFirst, 145'224'193}},
+        Case{{kFirst + 1, 5}, {kFirst + 1, 5}}}) {
+    const timespec times[2] = {c.asked, c.asked};
+    ASSERT_EQ(utimensat(AT_FDCWD, Path("file").c_str(), times, 0), 0);
+    struct stat attributes {};
+    ASSERT_EQ(stat(Path("file").c_str(), &attributes), 0);
+    for (const timespec& got : {attributes.st_atim, attributes.st_mtim}) {
+      EXPECT_EQ(got.tv_sec, c.kept.tv_sec);
+      EXPECT_EQ(got.tv_nsec, c.kept.tv_nsec);
+    }
   }
 }
 

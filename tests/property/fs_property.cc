@@ -566,13 +566,14 @@ class FsWorkload {
     const Known node = AnyFile();
     const uint64_t offset = AnyOffset();
     const std::string data = AnyData(random_.OneIn(10) ? 1 << 18 : random_.OneIn(2) ? 20000 : 300);
+    const bool kill = random_.OneIn(2);
     Log("write " + std::to_string(node.real.value) + " at " + std::to_string(offset) + " bytes " +
         std::to_string(data.size()));
     Plain(std::pair{[&](FileSystem& f, const OpContext& c) {
-                      return f.Write(c, node.real, offset, io::AsBytes(data));
+                      return f.Write(c, node.real, offset, io::AsBytes(data), kill).status();
                     },
                     [&](FileSystem& f, const OpContext& c) {
-                      return f.Write(c, node.model, offset, io::AsBytes(data));
+                      return f.Write(c, node.model, offset, io::AsBytes(data), kill).status();
                     }});
   }
   void SameRead(const Known& node, uint64_t offset, size_t bytes) {

@@ -91,7 +91,7 @@ int FsTest::Truncate(InodeNumber ino, uint64_t size) {
 }
 
 int FsTest::Write(InodeNumber ino, uint64_t offset, std::string_view data) {
-  return Errno(fs().Write(context_, ino, offset, io::AsBytes(data)));
+  return Errno(fs().Write(context_, ino, offset, io::AsBytes(data), /*kill_suid_sgid=*/false));
 }
 
 std::string FsTest::Read(InodeNumber ino, uint64_t offset, size_t bytes) {

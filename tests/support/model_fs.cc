@@ -14,6 +14,7 @@ using fs::Attributes;
 using fs::InodeNumber;
 using fs::kPageBytes;
 using fs::OpContext;
+using fs::WriteOutcome;
 using io::Result;
 using io::Status;
 
@@ -400,8 +401,8 @@ Result<size_t> ModelFs::Read(const OpContext& /*context*/, InodeNumber ino, uint
   return count;
 }
 
-Status ModelFs::Write(const OpContext& /*context*/, InodeNumber ino, uint64_t offset,
-                      io::Bytes data) {
+Result<WriteOutcome> ModelFs::Write(const OpContext& /*context*/, InodeNumber ino, uint64_t offset,
+                                    io::Bytes data, bool kill_suid_sgid) {
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
   if (node->is_directory()) return Status::Posix(EISDIR);
@@ -409,7 +410,7 @@ Status ModelFs::Write(const OpContext& /*context*/, InodeNumber ino, uint64_t of
   if (offset > fs::kFileBytesMax || data.size() > fs::kFileBytesMax - offset) {
     return Status::Posix(EFBIG);
   }
-  if (data.empty()) return Status::Ok();
+  if (data.empty()) return WriteOutcome{};
   for (size_t i = 0; i < data.size(); ++i) {
     std::string& page = node->pages[(offset + i) / kPageBytes];
     page.resize(kPageBytes);
@@ -418,8 +419,13 @@ Status ModelFs::Write(const OpContext& /*context*/, InodeNumber ino, uint64_t of
   Attributes& attributes = node->attributes;
   attributes.size = std::max(attributes.size, offset + data.size());
   attributes.mtime_ns = attributes.ctime_ns = Now();
-  LosePrivileges(node);
-  return Status::Ok();
+  const uint32_t old_mode = attributes.mode;
+  if (kill_suid_sgid) {
+    LosePrivileges(node);
+  } else {
+    node->xattrs.erase(std::string(kCapability));
+  }
+  return WriteOutcome{.mode_changed = attributes.mode != old_mode};
 }
 
 Status ModelFs::ReadDirectory(const OpContext& /*context*/, InodeNumber ino, uint64_t cookie,

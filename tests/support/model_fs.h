@@ -47,8 +47,8 @@ class ModelFs final : public fs::FileSystem {
   io::Result<std::string> ReadLink(const fs::OpContext& context, fs::InodeNumber ino) override;
   io::Result<size_t> Read(const fs::OpContext& context, fs::InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;
-  io::Status Write(const fs::OpContext& context, fs::InodeNumber ino, uint64_t offset,
-                   io::Bytes data) override;
+  io::Result<fs::WriteOutcome> Write(const fs::OpContext& context, fs::InodeNumber ino,
+                                     uint64_t offset, io::Bytes data, bool kill_suid_sgid) override;
   io::Status Sync() override { return io::Status::Ok(); }
   io::Status ReadDirectory(const fs::OpContext& context, fs::InodeNumber ino, uint64_t cookie,
                            bool with_attributes,

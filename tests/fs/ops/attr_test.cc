@@ -39,21 +39,30 @@ TEST_P(AttrTest, ChmodKeepsTheTypeAndMovesCtime) {
   EXPECT_LT(after.mtime_ns, Now());
 }
 
-TEST_P(AttrTest, ChownAndWriteTakeSetuidAway) {
+TEST_P(AttrTest, ChownTakesSetuidAway) {
   const Attributes program = Create(kRootInode, "program", 06775);
   AttributeChange chown;
   chown.uid = 5;
   EXPECT_EQ(ModeAfter(program.ino, chown), 0775U);
-  AttributeChange chmod;
-  chmod.mode = 06755;
-  EXPECT_EQ(ModeAfter(program.ino, chmod), 06755U);
-  ASSERT_EQ(Write(program.ino, 0, "x"), 0);
-  EXPECT_EQ(Stat(program.ino).mode & 07777, 0755U);
+}
+
+TEST_P(AttrTest, WritingTakesSetuidAwayIfTheKernelSaysSo) {
+  const Attributes program = Create(kRootInode, "program");
+  const auto mode_after_write = [&](uint32_t mode, bool kill) {
+    AttributeChange chmod;
+    chmod.mode = mode;
+    EXPECT_EQ(ModeAfter(program.ino, chmod), mode);
+    const auto outcome = fs().Write(context_, program.ino, 0, io::AsBytes("x"), kill);
+    EXPECT_TRUE(outcome.ok());
+    const uint32_t after = Stat(program.ino).mode & 07777;
+    EXPECT_EQ(outcome->mode_changed, after != mode);
+    return after;
+  };
+  EXPECT_EQ(mode_after_write(06755, true), 0755U);
+  EXPECT_EQ(mode_after_write(06755, false), 06755U);
+  EXPECT_EQ(mode_after_write(0755, true), 0755U);
   // Without group execution setgid means mandatory locking, and stays.
-  chmod.mode = 06644;
-  EXPECT_EQ(ModeAfter(program.ino, chmod), 06644U);
-  ASSERT_EQ(Write(program.ino, 0, "x"), 0);
-  EXPECT_EQ(Stat(program.ino).mode & 07777, 02644U);
+  EXPECT_EQ(mode_after_write(06644, true), 02644U);
 }
 
 TEST_P(AttrTest, TruncationTakesSetuidAwayIfTheKernelSaysSo) {

@@ -153,7 +153,7 @@ TEST_P(DataMemoryTest, ATruncationCutShortIsFinishedByTheNextChange) {
     EXPECT_EQ(Stat(file_).size, kPageBytes);
     EXPECT_GT(Pages(), 1U);
     EXPECT_EQ(Check(), "");
-    EXPECT_EQ(Errno(fs().Write(no_wait_, file_, 0, io::AsBytes("x"))), kErrnoWouldBlock);
+    EXPECT_EQ(Errno(fs().Write(no_wait_, file_, 0, io::AsBytes("x"), false)), kErrnoWouldBlock);
     ASSERT_EQ(Write(file_, 500 * kPageBytes, "x"), 0);
     EXPECT_EQ(Pages(), 2U);
     EXPECT_EQ(Read(file_, 100 * kPageBytes, 10), std::string(10, '\0'));

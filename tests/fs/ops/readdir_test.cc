@@ -2,10 +2,12 @@
 
 #include "fs/schema/keys.h"
 #include "tests/support/fs_test.h"
+#include "tests/support/sim_storage.h"
 
 namespace terracefs::fs {
 namespace {
 
+using io::Status;
 using testing::Errno;
 using testing::FsTest;
 using testing::kErrnoWouldBlock;
@@ -135,6 +137,83 @@ TEST_P(ReaddirMemoryTest, AnEntryWithoutAnInodeIsStillListed) {
   EXPECT_NE(Check(), "");
   expect_sound_ = false;
 }
+// A directory in tables, of which one byte can be damaged.
+class DamagedListingTest : public ::testing::Test {
+ protected:
+  static constexpr int kFiles = 1000;
+
+  struct Listing {
+    Status status;
+    int count = 0;
+    std::vector<InodeNumber> without_attributes;
+  };
+
+  void SetUp() override {
+    options_.memtable_bytes = 256 * io::kKiB;
+    options_.log_file_bytes = 256 * io::kKiB;
+    FileSystem::ConfigureEngine(&options_);
+    ASSERT_TRUE(lsm::Db::Create(options_, storage_).ok());
+    const auto db = lsm::Db::Open(options_, storage_).value();
+    ASSERT_TRUE(FileSystem::Format(*db, {}, 0, 0, io::SystemClock()).ok());
+    const auto file_system = FileSystem::Mount(*db, {}).value();
+    for (int i = 0; i < kFiles; ++i) {
+      const std::string name = "name" + std::to_string(i);
+      const auto made = file_system->MakeNode({}, kRootInode, name, S_IFREG | 0600, 0);
+      ASSERT_TRUE(made.ok());
+      file_system->Forget(made->ino, 1);
+    }
+    ASSERT_TRUE(db->Flush().ok());
+    ASSERT_TRUE(db->Close().ok());
+  }
+
+  static Listing List(FileSystem& file_system, bool with_attributes) {
+    Listing listing;
+    uint64_t cookie = 2;
+    int before = -1;
+    // As the kernel does it: an error behind the first entry ends a pass, and is met by the next.
+    while (listing.status.ok() && listing.count > before) {
+      before = listing.count;
+      listing.status = file_system.ReadDirectory(
+          {}, kRootInode, cookie, with_attributes, [&](const DirectoryEntry& entry) {
+            cookie = entry.next_cookie;
+            ++listing.count;
+            if (entry.attributes == nullptr) listing.without_attributes.push_back(entry.ino);
+            return true;
+          });
+    }
+    return listing;
+  }
+
+  lsm::Options options_;
+  testing::SimStorage storage_;
+};
+
+TEST_F(DamagedListingTest, EntriesWhoseInodesAreUnreadableAreListedWithoutAttributes) {
+  constexpr size_t kStepBytes = 2048;  // less than a block
+  int damaged_inode_blocks = 0;
+  for (const std::string& name : storage_.List().value()) {
+    if (!name.ends_with(".sst")) continue;
+    for (size_t at = 0; at < storage_.Contents(name).value().size(); at += kStepBytes) {
+      const auto damaged = storage_.CrashClone(1, testing::CrashMode::kKeepAll);
+      damaged->CorruptByte(name, at);
+      const auto db = lsm::Db::Open(options_, *damaged);
+      if (!db.ok()) continue;
+      const auto file_system = FileSystem::Mount(**db, {});
+      // Damage of the root or of its listing is another matter.
+      if (!file_system.ok() || List(**file_system, false).count < kFiles) continue;
+      const Listing listing = List(**file_system, true);
+      EXPECT_TRUE(listing.status.ok()) << listing.status.ToString();
+      EXPECT_EQ(listing.count, kFiles);
+      EXPECT_LT(listing.without_attributes.size(), kFiles / 2);
+      for (const InodeNumber ino : listing.without_attributes) {
+        EXPECT_FALSE((*file_system)->GetAttributes({}, ino).ok());
+      }
+      damaged_inode_blocks += !listing.without_attributes.empty();
+    }
+  }
+  EXPECT_GT(damaged_inode_blocks, 0);
+}
+
 INSTANTIATE_FS_TEST(ReaddirTest);
 INSTANTIATE_MEMORY_FS_TEST(ReaddirMemoryTest);
 
