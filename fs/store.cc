@@ -13,6 +13,7 @@
 #include "fs/store_lock.h"
 #include "io/atomic_file.h"
 #include "io/base/log.h"
+#include "io/base/random.h"
 #include "lsm/file_names.h"
 
 namespace terracefs::fs {
@@ -102,11 +103,8 @@ io::Status RemoveStoreFiles(io::Storage& storage, const std::vector<std::string>
 }
 
 Identity NewIdentity(const std::string& label) {
-  // Uniqueness, not replay, is what a uuid is for.
-  std::array<uint64_t, 2> bits{};
-  CHECK(getentropy(bits.data(), sizeof bits) == 0);
   Identity identity;
-  identity.uuid = FormatUuid(bits[0], bits[1]);
+  identity.uuid = FormatUuid(io::SecretNumber(), io::SecretNumber());
   identity.label = label;
   identity.created_ns = io::SystemClock().WallNs();
   return identity;

@@ -57,7 +57,7 @@ int Fail(std::string_view what, const io::Status& status) {
 int RunCommandLine(int argc, char** argv) {
   CLI::App root("TerraceFS: a POSIX filesystem on an engine of its own", "terracefs");
   root.set_version_flag("--version", "terracefs " TERRACEFS_VERSION);
-  root.require_subcommand(1);
+  root.require_subcommand(0, 1);  // none is told below: an unknown one has to be named
   root.footer("Example: terracefs mkfs /srv/store && terracefs mount /srv/store /mnt");
   const std::array commands = {AddMkfs(root), AddMount(root), AddUmount(root), AddCompact(root),
                                AddJob(root),  AddStats(root), AddSync(root)};
@@ -76,7 +76,7 @@ int RunCommandLine(int argc, char** argv) {
   for (const Command& command : commands) {
     if (command.app->parsed()) return command.run();
   }
-  return kExitUsage;
+  return Fail(kExitUsage, "usage", "A subcommand is required, see terracefs --help");
 }
 
 }  // namespace terracefs::fs

@@ -47,9 +47,10 @@ bool IsDeathErrno(int os_errno) { return os_errno == ENOTCONN || os_errno == ECO
 bool IsDeadMount(const std::string& path) {
   struct statfs ignored {};
   if (statfs(path.c_str(), &ignored) == 0) return false;
-  // A request that the kernel had handed to the ring of a daemon just killed fails with EIO; later
-  // ones say what it is.
-  if (errno == EIO && statfs(path.c_str(), &ignored) == 0) return false;
+  // A request that the kernel had handed to the ring of a daemon just killed fails with one of
+  // these; later ones say what it is.
+  const bool again = errno == EIO || errno == ECANCELED;
+  if (again && statfs(path.c_str(), &ignored) == 0) return false;
   return IsDeathErrno(errno);
 }
 

@@ -300,7 +300,7 @@ bool MustKillPrivileges([[maybe_unused]] const fuse_file_info& write) {
 #ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
   return write.kill_suidgid != 0;
 #else
-  return true;  // this libfuse does not tell
+  return false;  // with this libfuse the kernel does it itself, by SETATTR
 #endif
 }
 

@@ -1,6 +1,10 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdint>
+
+#include "io/base/check.h"
 
 namespace terracefs::io {
 
@@ -24,5 +28,12 @@ class Random {
  private:
   uint64_t state_;
 };
+
+// From the kernel, for what nobody may guess or draw twice. Thread-safe.
+inline uint64_t SecretNumber() {
+  uint64_t number = 0;
+  CHECK(getentropy(&number, sizeof number) == 0);
+  return number;
+}
 
 }  // namespace terracefs::io

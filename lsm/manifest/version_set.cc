@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <optional>
-#include <random>
 
 #include "io/atomic_file.h"
 #include "io/base/crc32c.h"
 #include "io/base/log.h"
+#include "io/base/random.h"
 #include "lsm/file_names.h"
 #include "lsm/manifest/manifest_format.h"
 
@@ -99,8 +99,7 @@ io::Status VersionSet::Create(io::Storage& storage) {
   VersionSet set(storage);
   io::MutexLock lock(set.manifest_mutex_);
   State state;
-  std::random_device random;  // the kernel's
-  state.log_secret = uint64_t{random()} << 32 | random();
+  state.log_secret = io::SecretNumber();
   bool current_in_doubt = false;
   return set.BeginManifest(state, &current_in_doubt);
 }

@@ -186,7 +186,8 @@ void PosixTest::WriteFile(const std::string& path, std::string_view content) {
 }
 
 bool IsDeathErrno(int os_errno) {
-  return os_errno == ENOTCONN || os_errno == ECONNABORTED || os_errno == EIO;
+  return os_errno == ENOTCONN || os_errno == ECONNABORTED || os_errno == ECANCELED ||
+         os_errno == EIO;
 }
 
 int OpenErrno(const std::string& path, int flags, mode_t mode) {

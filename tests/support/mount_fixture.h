@@ -94,7 +94,7 @@ class PosixTest : public MountTest {
 
 // True for what calls on a mount get after its daemon has died. Which, depends on the transport;
 // over io_uring a request that was already handed to the ring while the kernel took it down fails
-// with EIO.
+// with EIO or ECANCELED.
 bool IsDeathErrno(int os_errno);
 
 // The whole of a file; fails the test if it cannot be read.
