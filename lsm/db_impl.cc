@@ -217,6 +217,7 @@ bool DbImpl::WriteWouldStall() const {
 bool DbImpl::NextLogIsMissing() const { return queue_->nearly_full() && !recycler_->has_ready(); }
 
 uint64_t DbImpl::RoomBytes() const {
+  if (!queue_) return 0;
   return static_cast<uint64_t>(std::max<int64_t>(0, room_bytes_.load(std::memory_order_relaxed)));
 }
 

@@ -163,7 +163,8 @@ class DbImpl final : public Db {
   std::atomic<uint64_t> stall_ns_{0};
   std::atomic<size_t> immutable_count_{0};
   std::atomic<size_t> level0_count_{0};
-  std::atomic<int64_t> room_bytes_{0};  // of the last look at the disk, less what was written since
+  // Of the last look at the disk, less what was written since. A disk that cannot tell has room.
+  std::atomic<int64_t> room_bytes_{int64_t{1} << 60};
   std::atomic<int64_t> delete_deadline_ms_;
   std::atomic<int64_t> commit_interval_ms_;
   std::atomic<bool> stop_jobs_{false};

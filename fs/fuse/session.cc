@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -28,8 +29,10 @@ namespace terracefs::fs {
 namespace {
 
 constexpr unsigned kReadAheadKib = 1024;
-// Threads that read /dev/fuse; none of them ever waits for the disk.
-constexpr unsigned kDeviceThreadsMax = 10;
+// Threads that read /dev/fuse. None of them ever waits for the disk, so more than there are CPUs
+// only take turns waking up (fewer gave 1.6 times the stats with two clients on two CPUs).
+constexpr unsigned kDeviceThreadsMin = 2;
+constexpr unsigned kDeviceThreadsMax = 16;
 constexpr int kWakeSignal = SIGUSR1;  // ends a system call of the loop's thread, nothing else
 constexpr int kWakeIntervalMs = 100;
 constexpr int kLoopEndPatienceMs = 5000;
@@ -214,7 +217,8 @@ io::Status Session::Serve(const std::function<void()>& live) {
   fuse_loop_config* const config = fuse_loop_cfg_create();
   CHECK(config != nullptr);
   fuse_loop_cfg_set_clone_fd(config, 0);
-  fuse_loop_cfg_set_max_threads(config, kDeviceThreadsMax);
+  fuse_loop_cfg_set_max_threads(config, std::clamp(std::thread::hardware_concurrency(),
+                                                   kDeviceThreadsMin, kDeviceThreadsMax));
   const int outcome = fuse_session_loop_mt(session_.get(), config);
   fuse_loop_cfg_destroy(config);
 
