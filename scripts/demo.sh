@@ -8,7 +8,7 @@ set -euo pipefail
 source_folder=$(realpath "${1:-/usr/include}")
 cd "$(dirname "$0")/.."
 
-scripts/build.sh release
+scripts/build.sh release terracefs
 terracefs=$PWD/build/release/terracefs
 if [[ ! -w /dev/fuse ]]; then
   echo "demo.sh: needs /dev/fuse, and this user may not open it" >&2

@@ -69,6 +69,7 @@ labels_of() {
 targets_of() {
   case $1 in
     asan | tsan) echo 'io_test lsm_test fs_test property_test crash_test regression_test' ;;
+    clang) echo 'terracefs io_test lsm_test fs_test regression_test' ;;
     *) ;;
   esac
 }
