@@ -105,9 +105,10 @@ io::Status DbImpl::StartLog(SequenceNumber last_sequence) {
       [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh, SequenceNumber last,
              FileNumber next_log) { OnRotate(std::move(full), std::move(fresh), last, next_log); });
   TRY(queue_->Start());
+  const FileNumber log = queue_->active_log();  // its lock comes before ours
   {
     io::MutexLock lock(jobs_mutex_);
-    active_log_ = queue_->active_log();
+    active_log_ = log;
   }
   auto view = std::make_shared<View>();
   view->version = versions_.current();

@@ -16,6 +16,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "fs/file_system.h"
@@ -519,6 +520,11 @@ class FsWorkload {
     model_->Forget(known.model, count);
     known.lookups -= count;
     if (known.lookups > 0) return;
+    // While the engine would stall, an unlinked inode is collected by a thread of its own.
+    while (!model_->GetAttributes({}, known.model).ok() &&
+           file_system_->GetAttributes({}, known.real).ok()) {
+      std::this_thread::yield();
+    }
     forgotten_.push_back(known);
     if (forgotten_.size() > 20) forgotten_.pop_front();
     known = known_.back();
