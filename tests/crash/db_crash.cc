@@ -24,6 +24,7 @@
 #include "io/base/log.h"
 #include "io/base/mutex.h"
 #include "tests/crash/db_history.h"
+#include "tests/support/environment.h"
 
 namespace terracefs::lsm::crash_test {
 namespace {
@@ -32,12 +33,8 @@ using testing::CrashMode;
 using testing::FaultEffect;
 using testing::FaultOperation;
 using testing::FaultRule;
+using testing::FromEnvironment;
 using testing::SimStorage;
-
-uint64_t FromEnvironment(const char* name, uint64_t fallback) {
-  const char* text = std::getenv(name);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : fallback;
-}
 
 const char* ModeName(CrashMode mode) {
   switch (mode) {

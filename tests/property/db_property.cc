@@ -12,11 +12,13 @@
 
 #include "io/base/random.h"
 #include "lsm/db.h"
+#include "tests/support/environment.h"
 #include "tests/support/sim_storage.h"
 
 namespace terracefs::lsm {
 namespace {
 
+using testing::FromEnvironment;
 using Model = std::map<std::string, std::string>;
 
 // Sanitizers make every step about ten times as dear.
@@ -27,11 +29,6 @@ constexpr uint64_t kFixedSeedOperations = 1'000;
 constexpr uint64_t kOperations = 100'000;
 constexpr uint64_t kFixedSeedOperations = 5'000;
 #endif
-
-uint64_t FromEnvironment(const char* name, uint64_t fallback) {
-  const char* text = std::getenv(name);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : fallback;
-}
 
 std::string_view DomainOf(std::string_view key) { return key.substr(0, 1); }
 std::string_view GroupOf(std::string_view key) { return key.substr(0, 9); }

@@ -23,6 +23,7 @@
 #include "fs/schema/keys.h"
 #include "fs/schema/records.h"
 #include "io/base/random.h"
+#include "tests/support/environment.h"
 #include "tests/support/model_fs.h"
 #include "tests/support/test_engine.h"
 
@@ -33,16 +34,12 @@ using io::Result;
 using io::Status;
 using io::StatusCode;
 using testing::CrashMode;
+using testing::FromEnvironment;
 using testing::ModelFs;
 using testing::TestEngine;
 
 constexpr uint32_t kUid = 1000;
 constexpr uint32_t kGid = 100;
-
-uint64_t FromEnvironment(const char* name, uint64_t fallback) {
-  const char* text = std::getenv(name);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : fallback;
-}
 
 std::string Describe(const Attributes& a) {
   return "mode " + std::to_string(a.mode) + " nlink " + std::to_string(a.nlink) + " uid " +

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+
+namespace terracefs::testing {
+
+// A number that whoever runs a test may set, such as SEED=4711.
+inline uint64_t FromEnvironment(const char* name, uint64_t fallback) {
+  const char* const text = std::getenv(name);
+  return text != nullptr ? std::strtoull(text, nullptr, 10) : fallback;
+}
+
+}  // namespace terracefs::testing
