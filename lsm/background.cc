@@ -294,10 +294,10 @@ io::Status DbImpl::RunPlan(const CompactionPlan& plan, const std::function<io::S
 }
 
 // One pass of a manual compaction, in slices; each runs in this thread like a worker's job.
-io::Status DbImpl::CompactLevel(int level, bool in_place, const std::atomic<bool>& cancel,
+io::Status DbImpl::CompactLevel(int level, bool in_place, JobControl& control,
                                 const std::function<void(uint64_t bytes_done)>& on_progress) {
   const auto stop = [&]() -> io::Status {
-    if (cancel.load(std::memory_order_relaxed)) return io::Status::Cancelled();
+    if (control.cancelled()) return io::Status::Cancelled();
     if (stop_jobs_.load(std::memory_order_relaxed)) return io::Status::ShuttingDown();
     return io::Status::Ok();
   };
@@ -348,7 +348,7 @@ io::Status DbImpl::CompactLevel(int level, bool in_place, const std::atomic<bool
   }
 }
 
-io::Status DbImpl::Compact(const CompactionRequest& request, const std::atomic<bool>& cancel,
+io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control,
                            const std::function<void(const CompactionProgress&)>& progress) {
   if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
   if (request.level < -1 || request.level >= kLevelCount - 1) {
@@ -383,7 +383,7 @@ io::Status DbImpl::Compact(const CompactionRequest& request, const std::atomic<b
     state.bytes_done = 0;
     state.bytes_total = versions_.current()->LevelBytes(level);
     report();
-    TRY(CompactLevel(level, in_place, cancel, [&](uint64_t bytes_done) {
+    TRY(CompactLevel(level, in_place, control, [&](uint64_t bytes_done) {
       state.bytes_done = bytes_done;
       state.bytes_total = std::max(state.bytes_total, bytes_done);
       report();
@@ -393,6 +393,10 @@ io::Status DbImpl::Compact(const CompactionRequest& request, const std::atomic<b
   }
   PurgeObsolete();
   return io::Status::Ok();
+}
+
+io::Result<CompactionEstimate> DbImpl::EstimateCompaction(const CompactionRequest&, JobControl&) {
+  return CompactionEstimate();
 }
 
 void DbImpl::WaitForQuiescence() {

@@ -16,6 +16,7 @@
 #include "io/rate_limiter.h"
 #include "io/storage.h"
 #include "lsm/iterator.h"
+#include "lsm/job_control.h"
 #include "lsm/options.h"
 #include "lsm/read_options.h"
 #include "lsm/table/block_cache.h"
@@ -40,8 +41,15 @@ struct LevelStats {
   int level = 0;
   uint64_t files = 0;
   uint64_t bytes = 0;
-  double score = 0;
+  double score = 0;           // >= 1: wants to be compacted
+  uint64_t target_bytes = 0;  // level >= 1
   uint64_t tombstones = 0;
+  uint64_t garbage_bytes = 0;  // estimate: of dead ranges and of what tombstones are
+  // Jobs that wrote to this level (I1).
+  uint64_t jobs = 0;
+  uint64_t bytes_read = 0;
+  uint64_t bytes_written = 0;
+  uint64_t job_ns = 0;
 };
 
 struct DbStats {
@@ -62,13 +70,47 @@ struct DbStats {
   uint64_t live_table_bytes = 0;
   uint64_t log_file_bytes = 0;  // preallocated logs, spare ones included
   uint64_t user_bytes_written = 0;
+  bool rate_auto = false;
+  int compaction_workers = 0;
+  double garbage_ratio = 0;
+  int64_t delete_deadline_ms = 0;
+  int64_t commit_interval_ms = 0;
+  std::map<std::string, uint64_t> jobs_by_reason;  // automatic and manual jobs that were begun
   io::RateLimiterStats limiter;
   BlockCacheStats cache;
 };
 
+// User keys [begin, end); an empty `end` is no bound.
+struct KeyRange {
+  std::string begin;
+  std::string end;
+};
+
 // What a manual compaction shall do. Passes run in order: flush, then level by level.
 struct CompactionRequest {
-  int level = -1;  // only this level (into the next); -1 = all
+  // Only this level (into the next one in use, or on its own level with `self_level`); -1 = all.
+  int level = -1;
+  // Tables are rewritten on their own level, nothing sinks; only tables made before the request,
+  // but all of level 0 (K2).
+  bool self_level = false;
+  // Only tables that meet one of these; empty = all.
+  std::vector<KeyRange> ranges = {};
+  // Ends (well) once the store's tables have become smaller by so many bytes; 0 = no such goal.
+  // Those that hold the most garbage come first.
+  uint64_t reclaim_bytes = 0;
+};
+
+// What a manual compaction would do, pass by pass.
+struct CompactionEstimate {
+  struct Pass {
+    std::string name;
+    uint64_t bytes_read = 0;
+    uint64_t bytes_written = 0;
+  };
+  std::vector<Pass> passes;
+  uint64_t bytes_read = 0;
+  uint64_t bytes_written = 0;
+  uint64_t bytes_reclaimed = 0;
 };
 
 struct CompactionProgress {
@@ -135,18 +177,26 @@ class Db {
 
   // Writes what is in memory to tables.
   virtual io::Status Flush() = 0;
-  // Runs a manual compaction to its end in the calling thread's name (the work is done by the
-  // background workers, within the limiter). `progress` may be null; it is called now and then from
-  // this thread. Cancelled if `cancel` becomes true.
-  virtual io::Status Compact(const CompactionRequest& request, const std::atomic<bool>& cancel,
+  // Runs a manual compaction to its end, at most one slice at a time, in the calling thread; bytes
+  // are charged to the limiter. `progress` may be null; it is called now and then from this thread.
+  // Cancelled if `control` says so, also in the middle of a table; what was finished stays. While
+  // it is paused nothing else of the engine waits for it for more than a few seconds.
+  virtual io::Status Compact(const CompactionRequest& request, JobControl& control,
                              const std::function<void(const CompactionProgress&)>& progress) = 0;
+  // What Compact would do now; from the tables' metadata and a sample of their contents (read
+  // within the limiter). Changes nothing.
+  virtual io::Result<CompactionEstimate> EstimateCompaction(const CompactionRequest& request,
+                                                            JobControl& control) = 0;
   // Blocks until no automatic compaction is due or running (tests, benchmarks).
   virtual void WaitForQuiescence() = 0;
   // Checks the engine's invariants (levels sorted and disjoint, files present, counts right; with
   // `read_all` every byte of every table). Corruption names the first breach.
   virtual io::Status VerifyInvariants(bool read_all) = 0;
 
+  // Bytes per second, 0 = unlimited, or kRateAuto. Takes effect at once, for running jobs, too.
   virtual void SetCompactionRate(uint64_t bytes_per_second) = 0;
+  virtual void SetCompactionWorkers(int count) = 0;  // 1 to kCompactionWorkersMax
+  virtual void SetGarbageRatio(double ratio) = 0;    // as in Options
   virtual void SetDeleteDeadline(int64_t ms) = 0;
   virtual void SetCommitInterval(int64_t ms) = 0;
   virtual void SetCacheBytes(uint64_t bytes) = 0;

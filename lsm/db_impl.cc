@@ -305,6 +305,8 @@ int64_t DbImpl::Counter(uint8_t id) const {
 // ---- Settings and statistics -------------------------------------------------------------------
 
 void DbImpl::SetCompactionRate(uint64_t bytes_per_second) { limiter_.SetRate(bytes_per_second); }
+void DbImpl::SetCompactionWorkers(int) {}
+void DbImpl::SetGarbageRatio(double) {}
 void DbImpl::SetDeleteDeadline(int64_t ms) { delete_deadline_ms_.store(ms); }
 void DbImpl::SetCommitInterval(int64_t ms) { commit_interval_ms_.store(ms); }
 void DbImpl::SetCacheBytes(uint64_t bytes) { block_cache_.SetCapacity(bytes); }

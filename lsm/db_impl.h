@@ -54,11 +54,15 @@ class DbImpl final : public Db {
   SequenceNumber AcquireSnapshot() override;
   void ReleaseSnapshot(SequenceNumber snapshot) override;
   io::Status Flush() override;
-  io::Status Compact(const CompactionRequest& request, const std::atomic<bool>& cancel,
+  io::Status Compact(const CompactionRequest& request, JobControl& control,
                      const std::function<void(const CompactionProgress&)>& progress) override;
+  io::Result<CompactionEstimate> EstimateCompaction(const CompactionRequest& request,
+                                                    JobControl& control) override;
   void WaitForQuiescence() override;
   io::Status VerifyInvariants(bool read_all) override;
   void SetCompactionRate(uint64_t bytes_per_second) override;
+  void SetCompactionWorkers(int count) override;
+  void SetGarbageRatio(double ratio) override;
   void SetDeleteDeadline(int64_t ms) override;
   void SetCommitInterval(int64_t ms) override;
   void SetCacheBytes(uint64_t bytes) override;
@@ -114,7 +118,7 @@ class DbImpl final : public Db {
   void PurgeObsolete();
   // Bytes that merges have read since open.
   uint64_t MergeBytesRead() const;
-  io::Status CompactLevel(int level, bool in_place, const std::atomic<bool>& cancel,
+  io::Status CompactLevel(int level, bool in_place, JobControl& control,
                           const std::function<void(uint64_t bytes_done)>& on_progress);
   SequenceNumber SmallestSnapshot() const EXCLUDES(snapshot_mutex_);
   std::optional<CompactionPlan> PickLocked(const Shape& shape) REQUIRES(jobs_mutex_);

@@ -10,6 +10,9 @@
 namespace terracefs::lsm {
 
 inline constexpr int kLevelCount = 7;
+inline constexpr int kCompactionWorkersMax = 16;
+// As a compaction rate: what the foreground leaves (lsm/auto_rate.h).
+inline constexpr uint64_t kRateAuto = UINT64_MAX;
 
 // Everything about an open engine. Sizes in bytes. The live-settable ones have a setter on Db.
 struct Options {
@@ -31,8 +34,10 @@ struct Options {
   uint64_t block_bytes = 16 * io::kKiB;
 
   int compaction_workers = 1;
-  // All background bytes per second, reads and writes; 0 = unlimited.
+  // All background bytes per second, reads and writes; 0 = unlimited; or kRateAuto.
   uint64_t compaction_rate = 0;
+  // A table is rewritten for the garbage in it once that is this share of its bytes.
+  double garbage_ratio = 0.3;
   // A tombstone is gone from the store at most this long after it was written.
   int64_t delete_deadline_ms = 600'000;
 

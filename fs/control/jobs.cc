@@ -54,7 +54,7 @@ void Jobs::Run(Job& job, const lsm::CompactionRequest& request) noexcept {
   io::SetThreadName("fs-job");
   const uint64_t live_before = db_.Stats().live_table_bytes;
   const io::Status status =
-      db_.Compact(request, job.cancel, [&](const auto& progress) { TakeProgress(job, progress); });
+      db_.Compact(request, job.control, [&](const auto& progress) { TakeProgress(job, progress); });
   const uint64_t live_after = db_.Stats().live_table_bytes;
 
   io::MutexLock lock(mutex_);
@@ -123,7 +123,7 @@ bool Jobs::Cancel(uint64_t id) {
   io::MutexLock lock(mutex_);
   for (const std::unique_ptr<Job>& job : jobs_) {
     if (job->report.id != id) continue;
-    job->cancel.store(true);
+    job->control.Cancel();
     return true;
   }
   return false;
@@ -134,7 +134,7 @@ void Jobs::Shutdown() {
   {
     io::MutexLock lock(mutex_);
     shutdown_ = true;
-    for (const std::unique_ptr<Job>& job : jobs_) job->cancel.store(true);
+    for (const std::unique_ptr<Job>& job : jobs_) job->control.Cancel();
     all.swap(jobs_);
   }
   // The threads reach their jobs by reference, not through jobs_.

@@ -67,7 +67,7 @@ class Jobs {
 
  private:
   struct Job {
-    std::atomic<bool> cancel{false};
+    lsm::JobControl control;
     std::thread thread;
     bool joinable = false;  // its thread has nothing left to do
     uint64_t started_ns = 0;
@@ -88,7 +88,7 @@ class Jobs {
   lsm::Db& db_;
   const io::Clock& clock_;
   mutable io::Mutex mutex_;
-  // In order of id. The members of a Job, but for `cancel`, are guarded too.
+  // In order of id. The members of a Job, but for `control`, are guarded too.
   std::deque<std::unique_ptr<Job>> jobs_ GUARDED_BY(mutex_);
   uint64_t next_id_ GUARDED_BY(mutex_) = 1;
   bool shutdown_ GUARDED_BY(mutex_) = false;

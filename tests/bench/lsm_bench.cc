@@ -133,7 +133,7 @@ class Bench {
       lsm::WriteBatch batch;
       batch.DropRange("e", "f");
       Must(db_->Write(std::move(batch)), "drop");
-      const std::atomic<bool> cancel{false};
+      lsm::JobControl cancel;
       Must(db_->Compact({}, cancel, nullptr), "compact");
     });
     std::printf("tables left: %.1f MiB\n",

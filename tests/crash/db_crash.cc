@@ -158,7 +158,7 @@ class Life {
   io::Random random_;
   const Options options_;
   const uint64_t step_count_;
-  const std::atomic<bool> never_{false};
+  lsm::JobControl never_;
   bool created_ = false;
   History history_;
   std::unique_ptr<Db> db_;
@@ -191,7 +191,7 @@ void CheckStore(SimStorage& storage, const History& history, Options options,
   if (::testing::Test::HasFailure()) return;
   if (what.also_use) {
     while (reached.attempted_count() > count) reached.TakeBack();
-    const std::atomic<bool> never{false};
+    lsm::JobControl never;
     const io::Status compacted = db->Compact({}, never, nullptr);
     ASSERT_TRUE(compacted.ok()) << compacted.ToString();
     EXPECT_EQ(reached.Check(*db), count) << "after compaction";

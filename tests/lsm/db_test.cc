@@ -114,7 +114,7 @@ class DbTest : public ::testing::Test {
   }
 
   io::ManualClock clock_{1'700'000'000'000'000'000};
-  const std::atomic<bool> never_{false};
+  lsm::JobControl never_;
   Options options_;
   std::unique_ptr<testing::SimStorage> storage_;
   std::unique_ptr<Db> db_;
@@ -325,7 +325,8 @@ TEST_F(DbTest, TombstonesAreGoneWithinTheDeadline) {
 TEST_F(DbTest, ManualCompactionReportsAndCanBeCancelled) {
   Fill("k", 500, 100);
   ASSERT_TRUE(db_->Flush().ok());
-  const std::atomic<bool> cancelled{true};
+  JobControl cancelled;
+  cancelled.Cancel();
   EXPECT_TRUE(db_->Compact({}, cancelled, nullptr).Is(io::StatusCode::kCancelled));
   std::vector<std::string> passes;
   const auto progress = [&](const CompactionProgress& p) {

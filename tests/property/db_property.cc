@@ -243,7 +243,8 @@ class DbWorkload {
   void CompactSome() {
     CompactionRequest request;
     if (random_.OneIn(2)) request.level = static_cast<int>(random_.Uniform(4));
-    const std::atomic<bool> cancel{random_.OneIn(8)};
+    JobControl cancel;
+    if (random_.OneIn(8)) cancel.Cancel();
     const io::Status status = db_->Compact(request, cancel, nullptr);
     ASSERT_TRUE(status.ok() || status.Is(io::StatusCode::kCancelled)) << status.ToString();
   }

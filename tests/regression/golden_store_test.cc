@@ -62,7 +62,7 @@ State WriteHistory(Db* db) {
     batch.AddCounter(0, 1);
     batch.AddCounter(7, -1000);
     if (db == nullptr) return batch.Clear();
-    const std::atomic<bool> never{false};
+    lsm::JobControl never;
     EXPECT_TRUE(db->Write(std::exchange(batch, WriteBatch()), true).ok());
     if (flush) {
       EXPECT_TRUE(db->Flush().ok());
@@ -164,7 +164,7 @@ TEST(GoldenStoreTest, TheFirstFormatStillOpens) {
   EXPECT_GT(stats.levels[2].files, 0U);
   CheckStore(**db);
   // It is a store like any other from now on.
-  const std::atomic<bool> never{false};
+  lsm::JobControl never;
   ASSERT_TRUE((*db)->Compact({}, never, nullptr).ok());
   CheckStore(**db);
   ASSERT_TRUE((*db)->Close().ok());

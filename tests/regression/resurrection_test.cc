@@ -62,7 +62,7 @@ class ResurrectionTest : public ::testing::Test {
   }
   uint64_t Files(int level) { return db_->Stats().levels[static_cast<size_t>(level)].files; }
 
-  const std::atomic<bool> never_{false};
+  lsm::JobControl never_;
   testing::SimStorage storage_;
   Options options_;
   std::unique_ptr<Db> db_;

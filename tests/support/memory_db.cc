@@ -277,8 +277,7 @@ void MemoryDb::ReleaseSnapshot(SequenceNumber snapshot) {
   }
 }
 
-Status MemoryDb::Compact(const lsm::CompactionRequest& /*request*/,
-                         const std::atomic<bool>& /*cancel*/,
+Status MemoryDb::Compact(const lsm::CompactionRequest& /*request*/, lsm::JobControl& /*control*/,
                          const std::function<void(const lsm::CompactionProgress&)>& /*progress*/) {
   return Status::Ok();
 }

@@ -60,11 +60,17 @@ class MemoryDb final : public lsm::Db {
   lsm::SequenceNumber AcquireSnapshot() override;
   void ReleaseSnapshot(lsm::SequenceNumber snapshot) override;
   io::Status Flush() override { return io::Status::Ok(); }
-  io::Status Compact(const lsm::CompactionRequest& request, const std::atomic<bool>& cancel,
+  io::Status Compact(const lsm::CompactionRequest& request, lsm::JobControl& control,
                      const std::function<void(const lsm::CompactionProgress&)>& progress) override;
   void WaitForQuiescence() override {}
   io::Status VerifyInvariants(bool /*read_all*/) override { return io::Status::Ok(); }
+  io::Result<lsm::CompactionEstimate> EstimateCompaction(const lsm::CompactionRequest& /*request*/,
+                                                         lsm::JobControl& /*control*/) override {
+    return lsm::CompactionEstimate();
+  }
   void SetCompactionRate(uint64_t /*bytes_per_second*/) override {}
+  void SetCompactionWorkers(int /*count*/) override {}
+  void SetGarbageRatio(double /*ratio*/) override {}
   void SetDeleteDeadline(int64_t /*ms*/) override {}
   void SetCommitInterval(int64_t /*ms*/) override {}
   void SetCacheBytes(uint64_t /*bytes*/) override {}

@@ -14,15 +14,16 @@ namespace terracefs::testing {
 class ScriptedCompactionDb final : public lsm::Db {
  public:
   using Progress = std::function<void(const lsm::CompactionProgress&)>;
-  using Script = std::function<io::Status(const std::atomic<bool>& cancel, const Progress&)>;
+  using Script = std::function<io::Status(lsm::JobControl& control, const Progress&)>;
 
   explicit ScriptedCompactionDb(Script script) : script_(std::move(script)) {}
 
   std::atomic<uint64_t> live_table_bytes{0};
+  lsm::CompactionEstimate estimate;
 
-  io::Status Compact(const lsm::CompactionRequest&, const std::atomic<bool>& cancel,
+  io::Status Compact(const lsm::CompactionRequest&, lsm::JobControl& control,
                      const Progress& progress) override {
-    return script_(cancel, progress);
+    return script_(control, progress);
   }
   lsm::DbStats Stats() const override {
     lsm::DbStats stats;
@@ -56,7 +57,13 @@ class ScriptedCompactionDb final : public lsm::Db {
   io::Status Flush() override { return db_.Flush(); }
   void WaitForQuiescence() override {}
   io::Status VerifyInvariants(bool read_all) override { return db_.VerifyInvariants(read_all); }
+  io::Result<lsm::CompactionEstimate> EstimateCompaction(const lsm::CompactionRequest&,
+                                                         lsm::JobControl&) override {
+    return estimate;
+  }
   void SetCompactionRate(uint64_t) override {}
+  void SetCompactionWorkers(int) override {}
+  void SetGarbageRatio(double) override {}
   void SetDeleteDeadline(int64_t) override {}
   void SetCommitInterval(int64_t) override {}
   void SetCacheBytes(uint64_t) override {}

@@ -19,7 +19,7 @@ constexpr uint32_t kStranger = 1001;
 class ControlTest : public ::testing::Test {
  protected:
   ControlTest()
-      : db_([](const std::atomic<bool>&, const auto& progress) {
+      : db_([](lsm::JobControl&, const auto& progress) {
           progress({"a pass with a name that is longer than the field that it has to go into", 0, 1,
                     1, 1, 1, 1});
           return io::Status::Ok();

@@ -23,15 +23,15 @@ JobReport WaitForEnd(const Jobs& jobs, uint64_t id) {
 }
 
 // Runs until it is cancelled.
-io::Status Endless(const std::atomic<bool>& cancel, const Progress&) {
-  while (!cancel.load()) std::this_thread::yield();
+io::Status Endless(lsm::JobControl& control, const Progress&) {
+  while (!control.cancelled()) std::this_thread::yield();
   return io::Status::Cancelled();
 }
 
 TEST(JobsTest, PassesAndBytesAreReported) {
   io::ManualClock clock(1000);
   ScriptedCompactionDb* self = nullptr;
-  ScriptedCompactionDb db([&](const std::atomic<bool>&, const Progress& progress) {
+  ScriptedCompactionDb db([&](lsm::JobControl&, const Progress& progress) {
     progress({"flush", 0, 2, 50, 100, 0, 10});
     clock.AdvanceNs(5);
     progress({"flush", 0, 2, 100, 100, 0, 20});
@@ -66,7 +66,7 @@ TEST(JobsTest, PassesAndBytesAreReported) {
 
 TEST(JobsTest, GrowthIsNotNegativeReclaim) {
   ScriptedCompactionDb* self = nullptr;
-  ScriptedCompactionDb db([&](const std::atomic<bool>&, const Progress&) {
+  ScriptedCompactionDb db([&](lsm::JobControl&, const Progress&) {
     self->live_table_bytes = 500;
     return io::Status::Ok();
   });
@@ -77,7 +77,7 @@ TEST(JobsTest, GrowthIsNotNegativeReclaim) {
 
 TEST(JobsTest, FailuresKeepTheirReason) {
   ScriptedCompactionDb db(
-      [](const std::atomic<bool>&, const Progress&) { return io::Status::NoSpace("disk full"); });
+      [](lsm::JobControl&, const Progress&) { return io::Status::NoSpace("disk full"); });
   Jobs jobs(db, io::SystemClock());
   const JobReport report = WaitForEnd(jobs, *jobs.StartCompaction({}));
   EXPECT_EQ(report.state, JobState::kFailed);
@@ -107,8 +107,7 @@ TEST(JobsTest, SoManyRunAtOnceAndNoMore) {
 }
 
 TEST(JobsTest, TheLastOnesAreRemembered) {
-  ScriptedCompactionDb db(
-      [](const std::atomic<bool>&, const Progress&) { return io::Status::Ok(); });
+  ScriptedCompactionDb db([](lsm::JobControl&, const Progress&) { return io::Status::Ok(); });
   Jobs jobs(db, io::SystemClock());
   EXPECT_FALSE(jobs.Find(0).has_value());
   uint64_t newest = 0;
