@@ -4,6 +4,7 @@
 
 #include "io/base/log.h"
 #include "io/thread_pool.h"
+#include "lsm/compaction/garbage.h"
 #include "lsm/db_impl.h"
 #include "lsm/file_names.h"
 
@@ -12,9 +13,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kUpkeepInterval{250};
 constexpr std::chrono::seconds kRetryInterval{1};
+constexpr std::chrono::milliseconds kQuiescencePoll{20};
 constexpr int64_t kMergeRetryMinNs = 1'000'000'000;
 constexpr int64_t kMergeRetryMaxNs = 32 * kMergeRetryMinNs;
-constexpr std::chrono::milliseconds kManualPoll{20};
 // Deletions wait at most this long in the active memtable before it is flushed for their sake.
 constexpr int64_t kDeletionFlushMaxSeconds = 15;
 
@@ -22,16 +23,27 @@ constexpr int64_t kDeletionFlushMaxSeconds = 15;
 
 void DbImpl::StartThreads() {
   threads_.emplace_back([this] { FlushLoop(); });
-  for (int i = 0; i < options_.compaction_workers; ++i) {
-    threads_.emplace_back([this] { WorkerLoop(); });
+  {
+    io::MutexLock lock(jobs_mutex_);
+    compact_pointers_ = versions_.compact_pointers();
+    StartWorkersLocked();
   }
   threads_.emplace_back([this] { UpkeepLoop(); });
   threads_.emplace_back([this] { CommitLoop(); });
 }
 
+void DbImpl::StartWorkersLocked() {
+  const auto wanted = static_cast<size_t>(worker_count_.load());
+  for (size_t i = workers_.size(); i < wanted; ++i) {
+    workers_.emplace_back([this, i] { WorkerLoop(static_cast<int>(i)); });
+  }
+}
+
 void DbImpl::StopThreads() {
+  std::vector<std::thread> workers;
   {
     io::MutexLock lock(jobs_mutex_);
+    workers.swap(workers_);
     stopping_ = true;
     stop_jobs_.store(true);
     flush_wanted_.NotifyAll();
@@ -42,6 +54,7 @@ void DbImpl::StopThreads() {
   }
   limiter_.Shutdown();
   for (std::thread& thread : threads_) thread.join();
+  for (std::thread& worker : workers) worker.join();
   threads_.clear();
 }
 
@@ -89,7 +102,9 @@ void DbImpl::FlushLoop() noexcept {
     }
     lock.Unlock();
     const io::Status status = FlushOldest();
-    if (!status.ok()) io::LsmLog().error("flush: {}", status.ToString());
+    if (!status.ok() && !status.Is(io::StatusCode::kShuttingDown)) {
+      io::LsmLog().error("flush: {}", status.ToString());
+    }
     if (status.Is(io::StatusCode::kNoSpace)) recycler_->ReleaseSpace();
     lock.Lock();
     flush_error_ = status;
@@ -101,8 +116,13 @@ void DbImpl::FlushLoop() noexcept {
 // Writes one memtable out and installs it; everything older is in tables already.
 io::Status DbImpl::FlushOne(const Immutable& immutable) {
   const Shape shape = versions_.shape();
-  VersionEdit edit = TRY(RunFlush(environment_, *immutable.table, shape, SmallestSnapshot(),
-                                  &flushed_bytes_, &counters_));
+  // The log has it all: closing need not wait for the rest of a table.
+  const auto stop = [this]() -> io::Status {
+    return stop_jobs_.load(std::memory_order_relaxed) ? io::Status::ShuttingDown()
+                                                      : io::Status::Ok();
+  };
+  VersionEdit edit =
+      TRY(RunFlush(environment_, *immutable.table, shape, SmallestSnapshot(), stop, &counters_));
   edit.last_sequence = immutable.last_sequence;
   edit.counters = versions_.counters();
   for (size_t id = 0; id < kCounterCount; ++id) {
@@ -128,6 +148,7 @@ io::Status DbImpl::FlushOldest() {
       immutable_count_.store(immutables_.size(), std::memory_order_relaxed);
     }
     work_wanted_.NotifyAll();
+    upkeep_wanted_.NotifyAll();
     job_done_.NotifyAll();
   }
   TRY(status);
@@ -202,17 +223,55 @@ io::Status DbImpl::Flush() {
 
 // ---- Compaction --------------------------------------------------------------------------------
 
-std::optional<CompactionPlan> DbImpl::PickLocked(const Shape& shape) {
-  if (options_.disable_automatic_compaction) return std::nullopt;
-  PickContext context{shape, options_, in_use_};
+DbImpl::JobSlot::JobSlot(DbImpl& db, CompactionPlan plan) : db_(db), plan_(std::move(plan)) {
+  db_.in_use_.Register(plan_);
+  ++db_.running_count_;
+  ++db_.jobs_by_reason_[plan_.reason];
+  // Planned, not done: a range that fails is not tried for ever (C1).
+  if (plan_.output_level == plan_.level + 1) {
+    db_.compact_pointers_[static_cast<size_t>(plan_.level)] =
+        plan_.inputs[0].back()->largest_user_key();
+  }
+}
+
+DbImpl::JobSlot::~JobSlot() {
+  io::MutexLock lock(db_.jobs_mutex_);
+  db_.in_use_.Unregister(plan_);
+  --db_.running_count_;
+  db_.job_done_.NotifyAll();
+  db_.work_wanted_.NotifyAll();
+}
+
+PickContext DbImpl::ContextLocked(const Shape& shape) const {
+  PickContext context(shape, options_, in_use_);
+  context.garbage_ratio = garbage_ratio_.load();
   context.now_seconds = NowSeconds();
   context.delete_deadline_s = delete_deadline_ms_.load() / 1000;
   context.smallest_snapshot = SmallestSnapshot();
   context.quarantined = &quarantined_;
-  return PickCompaction(context);
+  context.compact_pointers = &compact_pointers_;
+  // The last free worker is for level 0 (B5).
+  const int workers = worker_count_.load();
+  context.level0_only = workers >= 2 && running_below_count_ >= workers - 1;
+  return context;
 }
 
-void DbImpl::WorkerLoop() noexcept {
+std::optional<CompactionPlan> DbImpl::PickLocked(const Shape& shape) {
+  if (options_.disable_automatic_compaction) return std::nullopt;
+  return PickCompaction(ContextLocked(shape));
+}
+
+// Until something happens that may mean work: every change of the tables, of what is in use, of
+// snapshots and settings notifies; what becomes due by time alone is known ahead.
+void DbImpl::WaitForWorkLocked(const Shape& shape) {
+  if (options_.disable_automatic_compaction) return work_wanted_.Wait(jobs_mutex_);
+  const std::optional<int64_t> due = NextDueSeconds(ContextLocked(shape));
+  if (!due) return work_wanted_.Wait(jobs_mutex_);
+  const int64_t seconds = std::clamp<int64_t>(*due - NowSeconds(), 1, 3600);
+  work_wanted_.WaitFor(jobs_mutex_, std::chrono::seconds(seconds));
+}
+
+void DbImpl::WorkerLoop(int index) noexcept {
   io::SetThreadName("lsm-compact");
   const auto stop = [this]() -> io::Status {
     return stop_jobs_.load(std::memory_order_relaxed) ? io::Status::ShuttingDown()
@@ -224,37 +283,43 @@ void DbImpl::WorkerLoop() noexcept {
   int64_t retry_at_ns = 0;
   io::MutexLock lock(jobs_mutex_);
   while (!stopping_) {
-    const std::optional<CompactionPlan> plan = PickLocked(versions_.shape());
-    if (!plan) {
+    if (index >= worker_count_.load()) {
       work_wanted_.Wait(jobs_mutex_);
       continue;
     }
-    if (plan->kind == CompactionPlan::Kind::kMerge && retry_delay_ns > 0 &&
-        options_.clock->SteadyNs() < retry_at_ns) {
+    const Shape shape = versions_.shape();
+    std::optional<CompactionPlan> plan = PickLocked(shape);
+    if (!plan) {
+      WaitForWorkLocked(shape);
+      continue;
+    }
+    const bool merge = plan->kind == CompactionPlan::Kind::kMerge;
+    if (merge && retry_delay_ns > 0 && options_.clock->SteadyNs() < retry_at_ns) {
       work_wanted_.WaitFor(jobs_mutex_, kRetryInterval);
       continue;
     }
-    in_use_.Register(*plan);
-    ++running_count_;
+    const bool below = merge && plan->level > 0;
+    if (below) ++running_below_count_;
+    auto slot = std::make_unique<JobSlot>(*this, std::move(*plan));
     lock.Unlock();
-    const io::Status status = RunPlan(*plan, stop);
+    JobBytes bytes;
+    const io::Status status = RunPlan(slot->plan(), stop, &bytes);
+    const CompactionPlan done = slot->plan();
+    slot.reset();
     lock.Lock();
-    in_use_.Unregister(*plan);
-    --running_count_;
-    job_done_.NotifyAll();
-    work_wanted_.NotifyAll();
+    if (below) --running_below_count_;
     if (stopping_) continue;
     compaction_error_ = status;
     if (status.ok()) {
-      if (plan->kind == CompactionPlan::Kind::kMerge) retry_delay_ns = 0;
+      if (merge) retry_delay_ns = 0;
       continue;
     }
     lock.Unlock();
-    io::LsmLog().error("compaction of level {}: {}", plan->level, status.ToString());
+    io::LsmLog().error("compaction of level {}: {}", done.level, status.ToString());
     lock.Lock();
     if (status.Is(io::StatusCode::kCorruption)) {
       // Damage in these tables must not keep the rest from being compacted.
-      for (const auto& side : plan->inputs) {
+      for (const auto& side : done.inputs) {
         for (const FileRef& file : side) quarantined_.insert(file->number);
       }
     } else {
@@ -264,139 +329,56 @@ void DbImpl::WorkerLoop() noexcept {
   }
 }
 
-io::Status DbImpl::RunPlan(const CompactionPlan& plan, const std::function<io::Status()>& stop) {
+io::Status DbImpl::RunPlan(const CompactionPlan& plan, const std::function<io::Status()>& stop,
+                           JobBytes* bytes) {
   const int64_t begin_ns = options_.clock->SteadyNs();
   VersionEdit edit;
+  size_t skipped_count = 0;
   if (plan.kind == CompactionPlan::Kind::kMerge) {
-    edit =
-        TRY(RunMerge(environment_, plan, versions_.shape(), SmallestSnapshot(), stop, &counters_));
+    const Shape shape = versions_.shape();
+    const MergeJob job{plan,
+                       shape,
+                       ComputeLevelTargets(options_, *shape.version),
+                       SmallestSnapshot(),
+                       NowSeconds(),
+                       stop,
+                       bytes};
+    MergeResult result = TRY(RunMerge(environment_, job, &counters_));
+    edit = std::move(result.edit);
+    skipped_count = result.skipped_count;
   } else {
     for (const FileRef& file : plan.inputs[0]) {
       edit.removed_files.push_back({plan.level, file->number});
       if (plan.kind == CompactionPlan::Kind::kMove) {
         edit.added_files.push_back({plan.output_level, file});
+        file->wasted_reads.store(0, std::memory_order_relaxed);
       }
     }
   }
-  size_t output_count = edit.added_files.size();
+  if (plan.output_level == plan.level + 1) {
+    edit.compact_pointers.push_back(
+        {plan.level, std::string(plan.inputs[0].back()->largest_user_key())});
+  }
+  const size_t output_count = edit.added_files.size();
   TRY(Install(std::move(edit), nullptr));
+  const int64_t took_ns = options_.clock->SteadyNs() - begin_ns;
   {
     io::MutexLock lock(jobs_mutex_);
     ++jobs_done_;
     if (plan.kind == CompactionPlan::Kind::kMove) trivial_moves_ += plan.inputs[0].size();
     if (plan.kind == CompactionPlan::Kind::kDropOnly) delete_only_ += plan.inputs[0].size();
+    LevelJobs& jobs = level_jobs_[static_cast<size_t>(plan.output_level)];
+    ++jobs.count;
+    jobs.bytes_read += bytes->read.load();
+    jobs.bytes_written += bytes->written.load();
+    jobs.ns += static_cast<uint64_t>(took_ns);
   }
-  io::LsmLog().debug("compaction ({}): {}+{} tables, {} bytes, level {} -> {}: {} tables in {} ms",
-                     plan.reason, plan.inputs[0].size(), plan.inputs[1].size(), plan.InputBytes(),
-                     plan.level, plan.output_level, output_count,
-                     (options_.clock->SteadyNs() - begin_ns) / 1'000'000);
+  io::LsmLog().debug(
+      "compaction ({}): level {} -> {}, {}+{} tables of {} bytes, {} of them left alone; {} tables "
+      "of {} bytes in {} ms",
+      plan.reason, plan.level, plan.output_level, plan.inputs[0].size(), plan.inputs[1].size(),
+      plan.InputBytes(), skipped_count, output_count, bytes->written.load(), took_ns / 1'000'000);
   return io::Status::Ok();
-}
-
-// One pass of a manual compaction, in slices; each runs in this thread like a worker's job.
-io::Status DbImpl::CompactLevel(int level, bool in_place, JobControl& control,
-                                const std::function<void(uint64_t bytes_done)>& on_progress) {
-  const auto stop = [&]() -> io::Status {
-    if (control.cancelled()) return io::Status::Cancelled();
-    if (stop_jobs_.load(std::memory_order_relaxed)) return io::Status::ShuttingDown();
-    return io::Status::Ok();
-  };
-  std::string cursor;
-  uint64_t bytes_done = 0;
-  for (;;) {
-    TRY(stop());
-    std::optional<CompactionPlan> plan;
-    {
-      io::MutexLock lock(jobs_mutex_);
-      const Shape shape = versions_.shape();
-      plan = PickManual(PickContext{shape, options_, in_use_}, level, in_place, cursor);
-      if (!plan) return io::Status::Ok();
-      if (in_use_.Conflicts(*plan)) {
-        job_done_.WaitFor(jobs_mutex_, kManualPoll);
-        continue;
-      }
-      in_use_.Register(*plan);
-      ++running_count_;
-    }
-    std::string last(plan->inputs[0].front()->largest_user_key());
-    for (const FileRef& file : plan->inputs[0]) {
-      last = std::max(last, std::string(file->largest_user_key()));
-    }
-    const uint64_t read_before = MergeBytesRead();
-    int64_t reported_ns = options_.clock->SteadyNs();
-    const auto report_and_stop = [&]() -> io::Status {
-      TRY(stop());
-      const int64_t now_ns = options_.clock->SteadyNs();
-      if (now_ns - reported_ns > 50'000'000) {
-        reported_ns = now_ns;
-        on_progress(bytes_done + MergeBytesRead() - read_before);
-      }
-      return io::Status::Ok();
-    };
-    const io::Status status = RunPlan(*plan, report_and_stop);
-    {
-      io::MutexLock lock(jobs_mutex_);
-      in_use_.Unregister(*plan);
-      --running_count_;
-      job_done_.NotifyAll();
-      work_wanted_.NotifyAll();
-    }
-    TRY(status);
-    bytes_done += plan->InputBytes();
-    on_progress(bytes_done);
-    cursor = std::move(last);
-  }
-}
-
-io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control,
-                           const std::function<void(const CompactionProgress&)>& progress) {
-  if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
-  if (request.level < -1 || request.level >= kLevelCount - 1) {
-    return io::Status::InvalidArgument("no such level", std::to_string(request.level));
-  }
-  const uint64_t read_begin = MergeBytesRead();
-  const uint64_t written_begin = counters_.bytes_written.load() + flushed_bytes_.load();
-  CompactionProgress state;
-  const auto report = [&] {
-    state.bytes_read = MergeBytesRead() - read_begin;
-    state.bytes_written = counters_.bytes_written.load() + flushed_bytes_.load() - written_begin;
-    if (progress) progress(state);
-  };
-
-  state.pass = "flush";
-  state.pass_count = 1;
-  state.bytes_total = Stats().memtable_bytes;
-  report();
-  TRY(Flush());
-  state.bytes_done = state.bytes_total;
-  report();
-
-  const int deepest = std::max(versions_.current()->DeepestLevel(), 1);
-  const int begin = request.level >= 0 ? request.level : 0;
-  const int end = request.level >= 0 ? request.level + 1 : deepest + 1;
-  state.pass_count = 1 + end - begin;
-  for (int level = begin; level < end; ++level) {
-    // The deepest level has nothing below to merge with: what holds garbage is rewritten in place.
-    const bool in_place = request.level < 0 && level == deepest;
-    ++state.pass_index;
-    state.pass = "level " + std::to_string(level);
-    state.bytes_done = 0;
-    state.bytes_total = versions_.current()->LevelBytes(level);
-    report();
-    TRY(CompactLevel(level, in_place, control, [&](uint64_t bytes_done) {
-      state.bytes_done = bytes_done;
-      state.bytes_total = std::max(state.bytes_total, bytes_done);
-      report();
-    }));
-    state.bytes_done = state.bytes_total;
-    report();
-  }
-  PurgeObsolete();
-  return io::Status::Ok();
-}
-
-io::Result<CompactionEstimate> DbImpl::EstimateCompaction(const CompactionRequest&, JobControl&) {
-  return CompactionEstimate();
 }
 
 void DbImpl::WaitForQuiescence() {
@@ -404,8 +386,9 @@ void DbImpl::WaitForQuiescence() {
   while (!stopping_) {
     const bool busy = !immutables_.empty() || running_count_ > 0 || flushing_count_ > 0;
     if (!busy && !PickLocked(versions_.shape())) return;
+    // A manual clock moves without telling the workers.
     work_wanted_.NotifyAll();
-    job_done_.WaitFor(jobs_mutex_, kManualPoll);
+    job_done_.WaitFor(jobs_mutex_, kQuiescencePoll);
   }
 }
 
@@ -495,6 +478,31 @@ void DbImpl::UpkeepOnce() {
     }
   }
   PurgeObsolete();
+  RefreshGarbage();
+}
+
+// Which tables the newest dead ranges reach into, and how far. Looks at indexes, and where they
+// cannot tell at a block, so that a table is not rewritten for a range between two of its keys.
+void DbImpl::RefreshGarbage() {
+  io::MutexLock garbage_lock(garbage_mutex_);
+  const Shape shape = versions_.shape();
+  if (shape.drops->empty() || (shape.version == garbage_known_.version &&
+                               shape.drop_sequence == garbage_known_.drop_sequence)) {
+    return;
+  }
+  garbage_known_ = shape;
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : shape.version->files(level)) {
+      if (stop_jobs_.load(std::memory_order_relaxed)) return;
+      if (file->applied_drop_sequence() >= shape.drop_sequence ||
+          file->dead_known_sequence.load(std::memory_order_relaxed) >= shape.drop_sequence) {
+        continue;
+      }
+      const auto table = table_cache_.Get(file->number);
+      if (!table.ok()) continue;  // whoever needs its contents will say so
+      EstimateDeadBytes(*shape.drops, shape.drop_sequence, **table, NowSeconds(), file.get());
+    }
+  }
   io::MutexLock lock(jobs_mutex_);
   work_wanted_.NotifyAll();
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "io/base/log.h"
+#include "lsm/compaction/garbage.h"
 #include "lsm/db_iterator.h"
 #include "lsm/level_iterator.h"
 #include "lsm/merging_iterator.h"
@@ -31,7 +32,9 @@ DbImpl::DbImpl(const Options& options, io::Storage& storage)
       environment_{storage_, options_, table_cache_, limiter_,
                    [this] { return versions_.NewFileNumber(); }},
       delete_deadline_ms_(options.delete_deadline_ms),
-      commit_interval_ms_(options.commit_interval_ms) {}
+      commit_interval_ms_(options.commit_interval_ms),
+      garbage_ratio_(options.garbage_ratio),
+      worker_count_(options.compaction_workers) {}
 
 DbImpl::~DbImpl() {
   if (const io::Status status = Close(); !status.ok()) {
@@ -190,10 +193,18 @@ SequenceNumber DbImpl::AcquireSnapshot() {
 }
 
 void DbImpl::ReleaseSnapshot(SequenceNumber snapshot) {
-  io::MutexLock lock(snapshot_mutex_);
-  const auto it = snapshots_.find(snapshot);
-  CHECK(it != snapshots_.end());
-  snapshots_.erase(it);
+  bool was_oldest = false;
+  {
+    io::MutexLock lock(snapshot_mutex_);
+    const auto it = snapshots_.find(snapshot);
+    CHECK(it != snapshots_.end());
+    was_oldest = it == snapshots_.begin();
+    snapshots_.erase(it);
+  }
+  if (!was_oldest) return;
+  // What it kept may go now.
+  io::MutexLock lock(jobs_mutex_);
+  work_wanted_.NotifyAll();
 }
 
 SequenceNumber DbImpl::SmallestSnapshot() const {
@@ -222,7 +233,7 @@ uint64_t DbImpl::RoomBytes() const {
 }
 
 void DbImpl::UpdatePressure(const Version& version) {
-  level0_count_.store(version.files(0).size(), std::memory_order_relaxed);
+  level0_count_.store(static_cast<size_t>(version.level0_depth()), std::memory_order_relaxed);
 }
 
 // Makes a writer wait while the background is behind: a little from the slow-down trigger on,
@@ -305,19 +316,24 @@ int64_t DbImpl::Counter(uint8_t id) const {
 // ---- Settings and statistics -------------------------------------------------------------------
 
 void DbImpl::SetCompactionRate(uint64_t bytes_per_second) { limiter_.SetRate(bytes_per_second); }
-void DbImpl::SetCompactionWorkers(int) {}
-void DbImpl::SetGarbageRatio(double) {}
-void DbImpl::SetDeleteDeadline(int64_t ms) { delete_deadline_ms_.store(ms); }
+void DbImpl::SetCompactionWorkers(int count) {
+  io::MutexLock lock(jobs_mutex_);
+  worker_count_.store(std::clamp(count, 1, kCompactionWorkersMax));
+  if (queue_ && !stopping_) StartWorkersLocked();
+  work_wanted_.NotifyAll();
+}
+void DbImpl::SetGarbageRatio(double ratio) {
+  io::MutexLock lock(jobs_mutex_);
+  garbage_ratio_.store(ratio);
+  work_wanted_.NotifyAll();
+}
+void DbImpl::SetDeleteDeadline(int64_t ms) {
+  io::MutexLock lock(jobs_mutex_);
+  delete_deadline_ms_.store(ms);
+  work_wanted_.NotifyAll();
+}
 void DbImpl::SetCommitInterval(int64_t ms) { commit_interval_ms_.store(ms); }
 void DbImpl::SetCacheBytes(uint64_t bytes) { block_cache_.SetCapacity(bytes); }
-
-uint64_t DbImpl::MergeBytesRead() const {
-  // Written first: what was granted for it then is part of the total.
-  const uint64_t written = counters_.bytes_written.load();
-  const io::RateLimiterStats granted = limiter_.stats();
-  const uint64_t moved = granted.bytes - granted.flush_bytes;
-  return moved > written ? moved - written : 0;
-}
 
 DbStats DbImpl::Stats() const {
   DbStats stats;
@@ -329,20 +345,27 @@ DbStats DbImpl::Stats() const {
     stats.log_file_bytes =
         options_.log_file_bytes * (recycler_->KeptNumbers().size() + 1 + immutable_count_.load());
   }
-  stats.flush_bytes = flushed_bytes_.load();
+  stats.flush_bytes = counters_.flushed_bytes.load();
   stats.stall_ns = stall_ns_.load();
   {
     io::MutexLock lock(jobs_mutex_);
-    const PickContext context{shape, options_, in_use_};
+    const PickContext context = ContextLocked(shape);
     for (int level = 0; level < kLevelCount; ++level) {
       LevelStats& out = stats.levels[static_cast<size_t>(level)];
       out.level = level;
       out.files = shape.version->files(level).size();
       out.bytes = shape.version->LevelBytes(level);
       out.score = LevelScore(context, level);
+      out.target_bytes = context.targets.bytes[static_cast<size_t>(level)];
       for (const FileRef& file : shape.version->files(level)) {
         out.tombstones += file->info.tombstone_count;
+        out.garbage_bytes += GarbageBytes(*file);
       }
+      const LevelJobs& jobs = level_jobs_[static_cast<size_t>(level)];
+      out.jobs = jobs.count;
+      out.bytes_read = jobs.bytes_read;
+      out.bytes_written = jobs.bytes_written;
+      out.job_ns = jobs.ns;
       stats.live_table_bytes += out.bytes;
     }
     stats.compaction_pending_bytes = PendingBytes(context);
@@ -350,13 +373,18 @@ DbStats DbImpl::Stats() const {
     stats.jobs_done = jobs_done_;
     stats.trivial_moves = trivial_moves_;
     stats.delete_only = delete_only_;
+    stats.jobs_by_reason = jobs_by_reason_;
     for (const Immutable& immutable : immutables_) {
       stats.memtable_bytes += immutable.table->memory_bytes();
     }
   }
-  stats.compaction_bytes_read = MergeBytesRead();
+  stats.compaction_bytes_read = counters_.bytes_read.load();
   stats.compaction_bytes_written = counters_.bytes_written.load();
-  for (const DropRule rule : {DropRule::kHidden, DropRule::kTombstone, DropRule::kDropRange}) {
+  stats.compaction_workers = worker_count_.load();
+  stats.garbage_ratio = garbage_ratio_.load();
+  stats.delete_deadline_ms = delete_deadline_ms_.load();
+  stats.commit_interval_ms = commit_interval_ms_.load();
+  for (const DropRule rule : kDropRules) {
     stats.dropped[DropRuleName(rule)] = counters_.dropped[static_cast<size_t>(rule)].load();
   }
   stats.limiter = limiter_.stats();

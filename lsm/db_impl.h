@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -26,7 +27,8 @@
 namespace terracefs::lsm {
 
 // The engine. Sources: db_impl.cc (API, reads, writes), recovery.cc (Open and what it does),
-// background.cc (flush, compaction and upkeep threads).
+// background.cc (flush, compaction and upkeep threads), manual_compaction.cc (Compact and its
+// estimate).
 //
 // Locks, in the order they may be taken: the write queue's, jobs_mutex_, the version set's,
 // view_mutex_. None but the write queue's (on rotation) and the version set's manifest lock is held
@@ -104,24 +106,47 @@ class DbImpl final : public Db {
   void OnRotate(std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh,
                 SequenceNumber last_sequence, FileNumber next_log);
   void FlushLoop() noexcept;
-  void WorkerLoop() noexcept;
+  void WorkerLoop(int index) noexcept;
   void UpkeepLoop() noexcept;
   void CommitLoop() noexcept;
   void RefreshRoom() EXCLUDES(jobs_mutex_);
   io::Status FlushOne(const Immutable& immutable);
   io::Status FlushOldest() EXCLUDES(jobs_mutex_);
   void StopThreads() EXCLUDES(jobs_mutex_);
-  io::Status RunPlan(const CompactionPlan& plan, const std::function<io::Status()>& stop)
-      EXCLUDES(jobs_mutex_);
+  // Holds a plan's tables and ranges, and its place among the running jobs, while it lives. Made
+  // and ended under jobs_mutex_, which the destructor takes itself.
+  class JobSlot {
+   public:
+    JobSlot(DbImpl& db, CompactionPlan plan) NO_THREAD_SAFETY_ANALYSIS;
+    ~JobSlot() NO_THREAD_SAFETY_ANALYSIS;
+    JobSlot(const JobSlot&) = delete;
+    JobSlot& operator=(const JobSlot&) = delete;
+    const CompactionPlan& plan() const { return plan_; }
+
+   private:
+    DbImpl& db_;
+    const CompactionPlan plan_;
+  };
+  io::Status RunPlan(const CompactionPlan& plan, const std::function<io::Status()>& stop,
+                     JobBytes* bytes) EXCLUDES(jobs_mutex_);
   io::Status Install(VersionEdit edit, const MemTable* flushed);
   void UpkeepOnce() EXCLUDES(jobs_mutex_);
   void PurgeObsolete();
-  // Bytes that merges have read since open.
-  uint64_t MergeBytesRead() const;
-  io::Status CompactLevel(int level, bool in_place, JobControl& control,
-                          const std::function<void(uint64_t bytes_done)>& on_progress);
+  void RefreshGarbage() EXCLUDES(jobs_mutex_, garbage_mutex_);
+  // Manual compaction.
+  struct ManualJob;
+  io::Status CompactSlices(ManualJob& job, ManualSlice slice) EXCLUDES(jobs_mutex_);
+  io::Status Reclaim(ManualJob& job) EXCLUDES(jobs_mutex_);
+  io::Status RunSlice(ManualJob& job, const CompactionPlan& plan) EXCLUDES(jobs_mutex_);
+  io::Status MayGoOn(ManualJob& job) const;
+  // The passes after the flush, in order.
+  std::vector<ManualSlice> PassesOf(const CompactionRequest& request, const Version& version,
+                                    FileNumber limit) const;
   SequenceNumber SmallestSnapshot() const EXCLUDES(snapshot_mutex_);
+  PickContext ContextLocked(const Shape& shape) const REQUIRES(jobs_mutex_);
   std::optional<CompactionPlan> PickLocked(const Shape& shape) REQUIRES(jobs_mutex_);
+  void WaitForWorkLocked(const Shape& shape) REQUIRES(jobs_mutex_);
+  void StartWorkersLocked() REQUIRES(jobs_mutex_);
   int64_t NowSeconds() const;
 
   const Options options_;
@@ -153,9 +178,19 @@ class DbImpl final : public Db {
   std::set<FileNumber> quarantined_ GUARDED_BY(jobs_mutex_);  // damaged inputs, left alone
   io::Status flush_error_ GUARDED_BY(jobs_mutex_);            // of the last flush
   io::Status compaction_error_ GUARDED_BY(jobs_mutex_);       // of the last automatic job
+  CompactPointers compact_pointers_ GUARDED_BY(jobs_mutex_);
   int running_count_ GUARDED_BY(jobs_mutex_) = 0;
+  int running_below_count_ GUARDED_BY(jobs_mutex_) = 0;  // of them, by workers and not of level 0
   int flushing_count_ GUARDED_BY(jobs_mutex_) = 0;
   uint64_t jobs_done_ GUARDED_BY(jobs_mutex_) = 0;
+  std::map<std::string, uint64_t> jobs_by_reason_ GUARDED_BY(jobs_mutex_);
+  struct LevelJobs {
+    uint64_t count = 0;
+    uint64_t bytes_read = 0;
+    uint64_t bytes_written = 0;
+    uint64_t ns = 0;
+  };
+  std::array<LevelJobs, kLevelCount> level_jobs_ GUARDED_BY(jobs_mutex_);  // by output level
   uint64_t trivial_moves_ GUARDED_BY(jobs_mutex_) = 0;
   uint64_t delete_only_ GUARDED_BY(jobs_mutex_) = 0;
   bool stopping_ GUARDED_BY(jobs_mutex_) = false;
@@ -163,7 +198,6 @@ class DbImpl final : public Db {
   // Counters and settings; relaxed, they order nothing. The pressure values are hints that every
   // writer reads: a stale one delays a write a little more or less.
   JobCounters counters_;
-  std::atomic<uint64_t> flushed_bytes_{0};
   std::atomic<uint64_t> stall_ns_{0};
   std::atomic<size_t> immutable_count_{0};
   std::atomic<size_t> level0_count_{0};
@@ -171,10 +205,17 @@ class DbImpl final : public Db {
   std::atomic<int64_t> room_bytes_{int64_t{1} << 60};
   std::atomic<int64_t> delete_deadline_ms_;
   std::atomic<int64_t> commit_interval_ms_;
+  std::atomic<double> garbage_ratio_;
+  std::atomic<int> worker_count_;
   std::atomic<bool> stop_jobs_{false};
   std::atomic<bool> closed_{false};
 
+  io::Mutex garbage_mutex_;  // held while looking; before jobs_mutex_
+  Shape garbage_known_ GUARDED_BY(garbage_mutex_);
+
   std::vector<std::thread> threads_;
+  std::vector<std::thread> workers_
+      GUARDED_BY(jobs_mutex_);  // never fewer; those too many are idle
 };
 
 }  // namespace terracefs::lsm

@@ -56,4 +56,15 @@ bool DropRangeSet::CoversAll(std::string_view smallest, std::string_view largest
   return end && largest < *end;
 }
 
+bool DropRangeSet::ForEachIn(
+    std::string_view smallest, std::string_view largest,
+    const std::function<bool(std::string_view, std::string_view)>& visit) const {
+  auto it = intervals_.upper_bound(smallest);
+  if (it != intervals_.begin() && smallest < std::prev(it)->second) --it;
+  for (; it != intervals_.end() && it->first <= largest; ++it) {
+    if (!visit(it->first, it->second)) return false;
+  }
+  return true;
+}
+
 }  // namespace terracefs::lsm

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -38,6 +39,11 @@ class DropRangeSet {
   bool Covers(std::string_view user_key) const { return CoveringEnd(user_key).has_value(); }
   // Whether every key in [smallest, largest], both inclusive, is dead.
   bool CoversAll(std::string_view smallest, std::string_view largest) const;
+  // Calls `visit` for each interval that meets [smallest, largest], both inclusive, in order; ends
+  // when it returns false, and returns whether it never did.
+  bool ForEachIn(
+      std::string_view smallest, std::string_view largest,
+      const std::function<bool(std::string_view begin, std::string_view end)>& visit) const;
   bool empty() const { return intervals_.empty(); }
   size_t size() const { return intervals_.size(); }
 

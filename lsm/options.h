@@ -30,8 +30,25 @@ struct Options {
   int l0_stop_trigger = 36;       // writes wait
   uint64_t level1_bytes = 256 * io::kMiB;
   int level_multiplier = 10;
+  // Targets follow the size of the last level, and level 0 goes straight into the first level that
+  // is in use (B7); otherwise level 1 has level1_bytes and each further one level_multiplier times
+  // more.
+  bool dynamic_levels = true;
   uint64_t table_bytes = 32 * io::kMiB;  // output tables are cut at about this size
   uint64_t block_bytes = 16 * io::kKiB;
+
+  // How a table of a level that is too large is chosen.
+  enum class Picking : uint8_t {
+    kRatio,       // the cheapest to move: most of its own bytes per byte below (C5)
+    kRoundRobin,  // in key order, from where the last one ended (C1)
+  };
+  Picking picking = Picking::kRatio;
+  // An automatic merge takes at most this many output tables' worth of input.
+  int merge_tables_max = 25;
+  // A table of the target level of at least this size stays as it is if no key falls into it (C6).
+  uint64_t skipped_table_bytes_min = io::kMiB;
+  // A large merge is split into at most so many, in threads of their own.
+  int subcompactions_max = 1;
 
   int compaction_workers = 1;
   // All background bytes per second, reads and writes; 0 = unlimited; or kRateAuto.
@@ -48,8 +65,17 @@ struct Options {
   // Which keys go into filters; null = all.
   bool (*filter_key)(std::string_view user_key) = nullptr;
 
-  bool read_only = false;  // nothing is ever written; recovery happens in memory
-  bool verify_checksums_on_compaction = true;
+  // Asked once for the newest value of a key that every snapshot can see, when a compaction meets
+  // it (E6). kDelete turns it into a tombstone, which goes like any other. There is no way to say
+  // "forget this version": an older one deeper down would come back (Q15); what is dead with all
+  // its versions is told by WriteBatch::DropRange. `now_seconds` (wall) is the same for the whole
+  // job, so that expiry times can be compared with it (E8). Called from background threads; may be
+  // null.
+  enum class FilterDecision : uint8_t { kKeep, kDelete };
+  FilterDecision (*compaction_filter)(std::string_view user_key, std::string_view value,
+                                      int64_t now_seconds) = nullptr;
+
+  bool read_only = false;                     // nothing is ever written; recovery happens in memory
   bool disable_automatic_compaction = false;  // tests only: jobs run when asked for
 
   const io::Clock* clock = &io::SystemClock();

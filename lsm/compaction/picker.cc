@@ -2,106 +2,99 @@
 
 #include <algorithm>
 
+#include "lsm/compaction/garbage.h"
+#include "lsm/compaction/input_growth.h"
+
 namespace terracefs::lsm {
 namespace {
 
-// Input of one automatic merge below level 0 is at most this many output tables' worth.
-constexpr uint64_t kMergeBytesMaxFactor = 25;
-constexpr uint64_t kGrandparentBytesMaxFactor = 10;
+// A manual slice of a level >= 1 has about this much of the source level.
+constexpr uint64_t kManualSliceTables = 5;
+constexpr uint64_t kSelfLevelSliceTables = 4;  // K2
+// Level 0 is merged in itself once it is this much deeper than what starts a compaction.
+constexpr double kIntraLevel0Score = 1.5;
+// Never taken for worn out by reads before this many (A3).
+constexpr uint64_t kWastedReadsMin = 100;
 
-bool HasGarbage(const FileMeta& file) {
-  return file.info.tombstone_count > 0 ||
-         file.drop_pending_since_seconds.load(std::memory_order_relaxed) != 0;
-}
+// What a table is due for, and since when.
+enum class Need : uint8_t {
+  kNone,
+  kSink,     // its tombstones have to reach what they shadow
+  kInPlace,  // what is garbage goes by rewriting it where it is
+};
 
-// Whether `file` must not be an input of an automatic job.
-bool IsTaken(const PickContext& context, const FileMeta& file) {
-  return context.in_use.InUse(file.number) ||
-         (context.quarantined != nullptr && context.quarantined->contains(file.number));
-}
-
-bool MayRun(const PickContext& context, const CompactionPlan& plan) {
-  for (const auto& side : plan.inputs) {
-    for (const FileRef& file : side) {
-      if (IsTaken(context, *file)) return false;
+bool AnyDeeper(const Version& version, int level, const FileMeta& file) {
+  for (int below = std::max(level + 1, 1); below < kLevelCount; ++below) {
+    if (!version.Overlapping(below, file.smallest_user_key(), file.largest_user_key()).empty()) {
+      return true;
     }
   }
-  return !context.in_use.Conflicts(plan);
+  return false;
 }
 
-// Whether tombstones or dead entries of `file` have waited for half the deadline. Tombstones that a
-// snapshot still needs are left alone: rewriting could not drop them.
-bool IsDue(const PickContext& context, const FileMeta& file) {
-  const int64_t due_age_s = context.delete_deadline_s / 2;
-  const int64_t pending_since = file.drop_pending_since_seconds.load(std::memory_order_relaxed);
-  if (pending_since != 0 && context.now_seconds - pending_since >= due_age_s) return true;
-  return file.info.tombstone_count > 0 && file.info.largest_sequence <= context.smallest_snapshot &&
-         context.now_seconds - file.info.oldest_tombstone_seconds >= due_age_s;
+// Whether rewriting would drop every tombstone and hidden version of the table for certain.
+bool SnapshotsAllow(const PickContext& context, const FileMeta& file) {
+  return file.info.largest_sequence <= context.smallest_snapshot;
 }
 
-void FindGrandparents(const PickContext& context, CompactionPlan* plan) {
-  if (plan->output_level + 1 >= kLevelCount) return;
-  plan->grandparents = context.shape.version->Overlapping(
-      plan->output_level + 1, plan->smallest_user_key(), plan->largest_user_key());
+// When the deletion deadline calls for the table, in wall seconds, and for what; nothing: never.
+struct Due {
+  int64_t at_seconds = 0;
+  Need need = Need::kNone;
+};
+std::optional<Due> DueOf(const PickContext& context, int level, int deepest, const FileMeta& file) {
+  std::optional<Due> due;
+  const int64_t since = file.drop_pending_since_seconds.load(std::memory_order_relaxed);
+  if (since != 0) due = Due{since + context.delete_deadline_s / 2, Need::kInPlace};
+  // A snapshot that still needs them: rewriting could not drop them.
+  if (file.info.tombstone_count > 0 && SnapshotsAllow(context, file)) {
+    const bool deeper = AnyDeeper(context.version(), level, file);
+    const int64_t age_max =
+        TombstoneAgeMax(context.targets, deepest, level, context.delete_deadline_s);
+    const int64_t at = file.info.oldest_tombstone_seconds + age_max;
+    if (!due || at <= due->at_seconds) due = Due{at, deeper ? Need::kSink : Need::kInPlace};
+  }
+  return due;
 }
 
-uint64_t TotalBytes(const std::vector<FileRef>& files) {
-  uint64_t bytes = 0;
-  for (const FileRef& file : files) bytes += file->info.file_bytes;
-  return bytes;
-}
-
-// Level-0 tables may overlap each other: `seed` pulls in every one it meets, transitively (C2).
-std::vector<FileRef> GrowLevel0(const Version& version, const FileRef& seed) {
-  std::string smallest(seed->smallest_user_key());
-  std::string largest(seed->largest_user_key());
-  for (;;) {
-    std::vector<FileRef> files = version.Overlapping(0, smallest, largest);
-    bool grown = false;
-    for (const FileRef& file : files) {
-      if (file->smallest_user_key() < smallest) {
-        smallest = file->smallest_user_key();
-        grown = true;
-      }
-      if (file->largest_user_key() > largest) {
-        largest = file->largest_user_key();
-        grown = true;
-      }
+// C9: a table that shrinks by the rewrite takes its neighbours on the right in, as long as all
+// together make one table.
+std::vector<FileRef> JoinNeighbours(const PickContext& context, int level, size_t index) {
+  const std::vector<FileRef>& files = context.version().files(level);
+  std::vector<FileRef> joined = {files[index]};
+  if (level == 0) return joined;
+  const auto domain_of = [&](std::string_view key) {
+    return context.options.domain_of == nullptr ? std::string_view()
+                                                : context.options.domain_of(key);
+  };
+  const auto left_of = [](const FileMeta& file) {
+    return file.info.file_bytes - GarbageBytes(file);
+  };
+  uint64_t bytes = left_of(*files[index]);
+  for (size_t i = index + 1; i < files.size(); ++i) {
+    bytes += left_of(*files[i]);
+    if (bytes > context.options.table_bytes || context.IsTaken(*files[i]) ||
+        domain_of(files[i]->smallest_user_key()) != domain_of(joined.back()->largest_user_key())) {
+      break;
     }
-    if (!grown) return files;
+    joined.push_back(files[i]);
   }
+  return joined;
 }
 
-// Completes a plan whose source side is chosen: the target side, the kind, the grandparents.
-CompactionPlan CompletePlan(const PickContext& context, int level, std::vector<FileRef> source,
-                            const char* reason) {
+std::optional<CompactionPlan> PlanFor(const PickContext& context, int level, size_t index,
+                                      Need need, const char* reason) {
+  const FileRef& file = context.version().files(level)[index];
   CompactionPlan plan;
-  plan.level = level;
-  plan.output_level = level + 1;
-  plan.reason = reason;
-  plan.inputs[0] = std::move(source);
-  plan.inputs[1] = context.shape.version->Overlapping(level + 1, plan.smallest_user_key(),
-                                                      plan.largest_user_key());
-  FindGrandparents(context, &plan);
-  const bool clean = std::none_of(plan.inputs[0].begin(), plan.inputs[0].end(),
-                                  [](const FileRef& file) { return HasGarbage(*file); });
-  // H9, with H10's several tables: nothing to merge with, nothing to drop, and the next merge stays
-  // affordable. Level-0 tables must also not overlap each other.
-  const bool alone = level > 0 || plan.inputs[0].size() == 1;
-  if (plan.inputs[1].empty() && clean && alone &&
-      TotalBytes(plan.grandparents) <= kGrandparentBytesMaxFactor * context.options.table_bytes) {
-    plan.kind = CompactionPlan::Kind::kMove;
+  if (level == 0) {
+    plan = CompletePlan(context, 0, GrowLevel0(context.version(), file), reason);
+  } else if (need == Need::kSink) {
+    plan = CompletePlan(context, level, {file}, reason);
+  } else {
+    plan = InPlacePlan(context, level, JoinNeighbours(context, level, index), reason);
+    if (!MayRun(context, plan)) plan = InPlacePlan(context, level, {file}, reason);
   }
-  return plan;
-}
-
-CompactionPlan InPlacePlan(const PickContext& context, int level, const FileRef& file,
-                           const char* reason) {
-  CompactionPlan plan;
-  plan.level = plan.output_level = level;
-  plan.reason = reason;
-  plan.inputs[0] = {file};
-  FindGrandparents(context, &plan);
+  if (!MayRun(context, plan)) return std::nullopt;
   return plan;
 }
 
@@ -112,9 +105,9 @@ std::optional<CompactionPlan> PickDead(const PickContext& context) {
     plan.kind = CompactionPlan::Kind::kDropOnly;
     plan.level = plan.output_level = level;
     plan.reason = "dead range";
-    for (const FileRef& file : context.shape.version->files(level)) {
+    for (const FileRef& file : context.version().files(level)) {
       if (file->drop_pending_since_seconds.load(std::memory_order_relaxed) == 0 ||
-          IsTaken(context, *file) ||
+          context.IsTaken(*file) ||
           !context.shape.drops->CoversAll(file->smallest_user_key(), file->largest_user_key())) {
         continue;
       }
@@ -126,148 +119,285 @@ std::optional<CompactionPlan> PickDead(const PickContext& context) {
   return std::nullopt;
 }
 
-// Level 0 into level 1: all tables that the oldest one pulls in.
-std::optional<CompactionPlan> PickLevel0(const PickContext& context, const char* reason) {
-  const std::vector<FileRef>& files = context.shape.version->files(0);
-  for (auto seed = files.rbegin(); seed != files.rend(); ++seed) {
-    if (IsTaken(context, **seed)) continue;
-    CompactionPlan plan =
-        CompletePlan(context, 0, GrowLevel0(*context.shape.version, *seed), reason);
-    if (MayRun(context, plan)) return plan;
-  }
-  return std::nullopt;
-}
-
-// The table of `level` whose move down rewrites the fewest bytes of the next level per byte moved.
-std::optional<CompactionPlan> PickByRatio(const PickContext& context, int level) {
-  std::optional<CompactionPlan> best;
-  double best_cost = 0;
-  for (const FileRef& file : context.shape.version->files(level)) {
-    if (IsTaken(context, *file)) continue;
-    const uint64_t overlap = TotalBytes(context.shape.version->Overlapping(
-        level + 1, file->smallest_user_key(), file->largest_user_key()));
-    const double cost = static_cast<double>(overlap) /
-                        static_cast<double>(std::max<uint64_t>(file->info.file_bytes, 1));
-    if (best && cost >= best_cost) continue;
-    CompactionPlan plan = CompletePlan(context, level, {file}, "size");
-    if (!MayRun(context, plan)) continue;
-    best = std::move(plan);
-    best_cost = cost;
-  }
-  return best;
-}
-
-// A table past half the deadline: tombstones sink one level, and are dropped on the spot where
-// nothing lies below; dead entries need no sinking and are dropped in place.
 std::optional<CompactionPlan> PickDue(const PickContext& context) {
-  const Version& version = *context.shape.version;
+  const int deepest = context.version().DeepestLevel();
   for (int level = 0; level < kLevelCount; ++level) {
-    for (const FileRef& file : version.files(level)) {
-      if (IsTaken(context, *file) || !IsDue(context, *file)) continue;
-      if (level == 0) {
-        CompactionPlan plan = CompletePlan(context, 0, GrowLevel0(version, file), "deadline");
-        if (MayRun(context, plan)) return plan;
-        continue;
-      }
-      bool deeper = false;
-      for (int below = level + 1; below < kLevelCount && !deeper; ++below) {
-        deeper = !version.Overlapping(below, file->smallest_user_key(), file->largest_user_key())
-                      .empty();
-      }
-      const bool sink = file->info.tombstone_count > 0 && deeper;
-      CompactionPlan plan = sink ? CompletePlan(context, level, {file}, "deadline")
-                                 : InPlacePlan(context, level, file, "deadline");
-      if (MayRun(context, plan)) return plan;
+    const std::vector<FileRef>& files = context.version().files(level);
+    for (size_t i = 0; i < files.size(); ++i) {
+      if (context.IsTaken(*files[i])) continue;
+      const std::optional<Due> due = DueOf(context, level, deepest, *files[i]);
+      if (!due || due->at_seconds > context.now_seconds) continue;
+      if (auto plan = PlanFor(context, level, i, due->need, "deadline")) return plan;
     }
   }
   return std::nullopt;
 }
 
-}  // namespace
-
-uint64_t LevelTargetBytes(const Options& options, int level) {
-  uint64_t target = options.level1_bytes;
-  for (int i = 1; i < level; ++i) target *= static_cast<uint64_t>(options.level_multiplier);
-  return target;
+// What full of garbage a table of a level >= 1 is, if anything. (A level-0 table is young; its turn
+// comes soon.)
+Need GarbageNeed(const PickContext& context, int level, const FileMeta& file, const char** reason) {
+  const double ratio = context.garbage_ratio;
+  if (static_cast<double>(file.dead_bytes.load(std::memory_order_relaxed)) >=
+          ratio * static_cast<double>(file.info.file_bytes) &&
+      file.drop_pending_since_seconds.load(std::memory_order_relaxed) != 0) {
+    *reason = "garbage";
+    return Need::kInPlace;
+  }
+  if (!SnapshotsAllow(context, file)) return Need::kNone;
+  const bool tombstones = IsTombstoneDense(file, ratio);
+  if (tombstones && AnyDeeper(context.version(), level, file)) {
+    *reason = "tombstones";
+    return Need::kSink;
+  }
+  if (tombstones || IsHiddenDense(file, ratio)) {
+    *reason = "elision";  // a snapshot had kept them
+    return Need::kInPlace;
+  }
+  return Need::kNone;
 }
 
-double LevelScore(const PickContext& context, int level) {
-  uint64_t count = 0;
-  uint64_t bytes = 0;
-  for (const FileRef& file : context.shape.version->files(level)) {
-    if (IsTaken(context, *file)) continue;
-    ++count;
-    bytes += file->info.file_bytes;
+std::optional<CompactionPlan> PickGarbage(const PickContext& context) {
+  std::optional<CompactionPlan> best;
+  uint64_t best_bytes = 0;
+  for (int level = 1; level < kLevelCount; ++level) {
+    const std::vector<FileRef>& files = context.version().files(level);
+    for (size_t i = 0; i < files.size(); ++i) {
+      if (!HasGarbage(*files[i]) || context.IsTaken(*files[i])) continue;
+      const char* reason = "";
+      const Need need = GarbageNeed(context, level, *files[i], &reason);
+      const uint64_t bytes = GarbageBytes(*files[i]);
+      if (need == Need::kNone || (best && bytes <= best_bytes)) continue;
+      auto plan = PlanFor(context, level, i, need, reason);
+      if (!plan) continue;
+      best = std::move(plan);
+      best_bytes = bytes;
+    }
   }
-  if (level == 0) {
-    return static_cast<double>(count) / context.options.l0_compaction_trigger;
-  }
-  return static_cast<double>(bytes) / static_cast<double>(LevelTargetBytes(context.options, level));
+  return best;
 }
 
-uint64_t PendingBytes(const PickContext& context) {
-  uint64_t pending = 0;
-  if (LevelScore(context, 0) >= 1) pending += context.shape.version->LevelBytes(0);
-  for (int level = 1; level < kLevelCount - 1; ++level) {
-    const uint64_t bytes = context.shape.version->LevelBytes(level);
-    const uint64_t target = LevelTargetBytes(context.options, level);
-    if (bytes > target) pending += bytes - target;
+std::optional<CompactionPlan> PickWastedReads(const PickContext& context) {
+  for (int level = 0; level < kLevelCount - 1; ++level) {
+    const std::vector<FileRef>& files = context.version().files(level);
+    for (size_t i = 0; i < files.size(); ++i) {
+      if (context.IsTaken(*files[i]) ||
+          files[i]->wasted_reads.load(std::memory_order_relaxed) <
+              WastedReadsMax(context.options, *files[i]) ||
+          !AnyDeeper(context.version(), level, *files[i])) {
+        continue;
+      }
+      if (auto plan = PlanFor(context, level, i, Need::kSink, "reads")) return plan;
+    }
   }
-  return pending;
+  return std::nullopt;
 }
 
-std::optional<CompactionPlan> PickCompaction(const PickContext& context) {
-  if (auto plan = PickDead(context)) return plan;
+// Levels above their target, most urgent first.
+std::vector<int> LevelsByUrgency(const PickContext& context) {
   struct Candidate {
     int level;
     double urgency;
   };
   std::vector<Candidate> candidates;
-  for (int level = 0; level < kLevelCount - 1; ++level) {  // the last level has nowhere to go (Q11)
+  for (int level = 1; level < kLevelCount - 1; ++level) {  // the last has nowhere to go (Q11)
     const double score = LevelScore(context, level);
     if (score < 1) continue;
     const double next = level + 2 < kLevelCount ? LevelScore(context, level + 1) : 0;
     candidates.push_back({level, score / std::max(0.01, next)});
   }
-  // Level 0 first: writers wait for it.
-  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-    if ((a.level == 0) != (b.level == 0)) return a.level == 0;
-    return a.urgency > b.urgency;
-  });
-  for (const Candidate& candidate : candidates) {
-    auto plan = candidate.level == 0 ? PickLevel0(context, "level 0")
-                                     : PickByRatio(context, candidate.level);
-    if (plan) return plan;
-  }
-  return PickDue(context);
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.urgency > b.urgency; });
+  std::vector<int> levels;
+  for (const Candidate& candidate : candidates) levels.push_back(candidate.level);
+  return levels;
 }
 
-std::optional<CompactionPlan> PickManual(const PickContext& context, int level, bool in_place,
-                                         const std::string& cursor) {
-  const Version& version = *context.shape.version;
-  const std::vector<FileRef>& files = version.files(level);
-  if (files.empty()) return std::nullopt;
-  if (level == 0) {
-    // All of level 0 at once: its tables overlap, and the cursor could not tell them apart.
-    if (!cursor.empty()) return std::nullopt;
-    CompactionPlan plan = CompletePlan(context, 0, files, "manual");
-    plan.kind = CompactionPlan::Kind::kMerge;
-    return plan;
+bool Meets(const std::vector<KeyRange>* ranges, const FileMeta& file) {
+  if (ranges == nullptr || ranges->empty()) return true;
+  return std::any_of(ranges->begin(), ranges->end(), [&](const KeyRange& range) {
+    return file.largest_user_key() >= range.begin &&
+           (range.end.empty() || file.smallest_user_key() < range.end);
+  });
+}
+
+bool IsWanted(const ManualSlice& slice, const FileMeta& file) {
+  return (slice.level == 0 || file.number < slice.limit) &&
+         (slice.cursor.empty() || file.smallest_user_key() > slice.cursor) &&
+         (!slice.only_garbage || HasGarbage(file)) && Meets(slice.ranges, file);
+}
+
+std::vector<FileRef> Level0Slice(const PickContext& context, const ManualSlice& slice) {
+  // All at once: they overlap, and a cursor could not tell them apart. In place, too: only whole
+  // runs of history may be merged.
+  if (!slice.cursor.empty()) return {};
+  const std::vector<FileRef>& files = context.version().files(0);
+  const bool any = std::any_of(files.begin(), files.end(),
+                               [&](const FileRef& file) { return IsWanted(slice, *file); });
+  if (!any || slice.in_place) return any ? files : std::vector<FileRef>();
+  std::set<FileNumber> numbers;
+  for (const FileRef& file : files) {
+    if (!IsWanted(slice, *file) || numbers.contains(file->number)) continue;
+    for (const FileRef& other : GrowLevel0(context.version(), file)) numbers.insert(other->number);
   }
   std::vector<FileRef> source;
-  uint64_t bytes = 0;
   for (const FileRef& file : files) {
-    if (!cursor.empty() && file->smallest_user_key() <= cursor) continue;
-    if (in_place) {
-      if (HasGarbage(*file)) return InPlacePlan(context, level, file, "manual");
+    if (numbers.contains(file->number)) source.push_back(file);
+  }
+  return source;
+}
+
+}  // namespace
+
+double LevelScore(const PickContext& context, int level) {
+  uint64_t bytes = 0;
+  bool any_taken = false;
+  std::vector<FileRef> free;
+  for (const FileRef& file : context.version().files(level)) {
+    if (context.IsTaken(*file)) {
+      any_taken = true;
       continue;
     }
-    source.push_back(file);
     bytes += file->info.file_bytes;
-    if (bytes >= kMergeBytesMaxFactor * context.options.table_bytes / 5) break;
+    if (level == 0) free.push_back(file);
+  }
+  if (level == 0) {
+    const int depth = any_taken ? Level0Depth(free) : context.version().level0_depth();
+    const auto trigger = static_cast<uint64_t>(context.options.l0_compaction_trigger);
+    const uint64_t target =
+        std::max(context.options.level1_bytes, trigger * context.options.memtable_bytes);
+    return std::max(static_cast<double>(depth) / static_cast<double>(trigger),
+                    static_cast<double>(bytes) / static_cast<double>(target));
+  }
+  const uint64_t target = context.targets.bytes[static_cast<size_t>(level)];
+  return target == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(target);
+}
+
+uint64_t PendingBytes(const PickContext& context) {
+  uint64_t pending = 0;
+  if (LevelScore(context, 0) >= 1) pending += context.version().LevelBytes(0);
+  for (int level = 1; level < kLevelCount - 1; ++level) {
+    const uint64_t bytes = context.version().LevelBytes(level);
+    const uint64_t target = context.targets.bytes[static_cast<size_t>(level)];
+    if (target != 0 && bytes > target) pending += bytes - target;
+  }
+  return pending;
+}
+
+uint64_t WastedReadsMax(const Options& options, const FileMeta& file) {
+  const auto fanout = static_cast<uint64_t>(options.level_multiplier);
+  return std::max(kWastedReadsMin, 2 * (1 + fanout) * file.info.file_bytes /
+                                       std::max<uint64_t>(options.block_bytes, 1));
+}
+
+std::optional<CompactionPlan> PickCompaction(const PickContext& context) {
+  if (auto plan = PickDead(context)) return plan;
+  const double level0_score = LevelScore(context, 0);
+  const auto pick_level0 = [&]() -> std::optional<CompactionPlan> {
+    if (level0_score < 1) return std::nullopt;
+    if (auto plan = PickLevel0(context)) return plan;
+    return level0_score >= kIntraLevel0Score ? PickIntraLevel0(context) : std::nullopt;
+  };
+  const bool writers_slowed =
+      context.version().level0_depth() >= context.options.l0_slowdown_trigger;
+  if (writers_slowed || context.level0_only) {
+    if (auto plan = pick_level0()) return plan;
+  }
+  if (context.level0_only) return std::nullopt;
+  if (auto plan = PickDue(context)) return plan;
+  if (auto plan = pick_level0()) return plan;
+  for (const int level : LevelsByUrgency(context)) {
+    auto plan = context.options.picking == Options::Picking::kRatio
+                    ? PickByRatio(context, level)
+                    : PickRoundRobin(context, level);
+    if (plan) return plan;
+  }
+  if (auto plan = PickGarbage(context)) return plan;
+  return PickWastedReads(context);
+}
+
+std::optional<int64_t> NextDueSeconds(const PickContext& context) {
+  const int deepest = context.version().DeepestLevel();
+  std::optional<int64_t> next;
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : context.version().files(level)) {
+      if (context.IsTaken(*file)) continue;  // the end of its job is an event of its own
+      const std::optional<Due> due = DueOf(context, level, deepest, *file);
+      if (due && (!next || due->at_seconds < *next)) next = due->at_seconds;
+    }
+  }
+  return next;
+}
+
+CompactionPlan ManualExtent(const PickContext& context, const ManualSlice& slice) {
+  std::vector<FileRef> source;
+  if (slice.level == 0) {
+    source = Level0Slice(context, slice);
+  } else {
+    for (const FileRef& file : context.version().files(slice.level)) {
+      if (IsWanted(slice, *file)) source.push_back(file);
+    }
+  }
+  if (source.empty()) return {};
+  return slice.in_place ? InPlacePlan(context, slice.level, std::move(source), "manual")
+                        : CompletePlan(context, slice.level, std::move(source), "manual");
+}
+
+std::optional<CompactionPlan> PickManual(const PickContext& context, const ManualSlice& slice) {
+  std::vector<FileRef> source;
+  if (slice.level == 0) {
+    source = Level0Slice(context, slice);
+  } else {
+    const uint64_t bytes_max =
+        context.options.table_bytes * (slice.in_place ? kSelfLevelSliceTables : kManualSliceTables);
+    uint64_t bytes = 0;
+    for (const FileRef& file : context.version().files(slice.level)) {
+      if (!IsWanted(slice, *file)) {
+        // Only neighbours: nothing in between is to be rewritten.
+        if (source.empty()) continue;
+        break;
+      }
+      source.push_back(file);
+      bytes += file->info.file_bytes;
+      if (bytes >= bytes_max) break;
+    }
   }
   if (source.empty()) return std::nullopt;
-  return CompletePlan(context, level, std::move(source), "manual");
+  if (slice.in_place) return InPlacePlan(context, slice.level, std::move(source), "manual");
+  CompactionPlan plan = CompletePlan(context, slice.level, std::move(source), "manual");
+  return plan;
+}
+
+std::optional<CompactionPlan> PickReclaim(const PickContext& context,
+                                          const std::vector<KeyRange>& ranges) {
+  struct Candidate {
+    int level = 0;
+    FileRef file;
+    Need need = Need::kNone;
+    uint64_t bytes = 0;
+  };
+  std::optional<Candidate> best;
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : context.version().files(level)) {
+      if (!HasGarbage(*file) || !Meets(&ranges, *file)) continue;
+      Candidate candidate{level, file, Need::kNone, GarbageBytes(*file)};
+      const bool pending = file->drop_pending_since_seconds.load(std::memory_order_relaxed) != 0;
+      if (SnapshotsAllow(context, *file)) {
+        const bool sink =
+            file->info.tombstone_count > 0 && AnyDeeper(context.version(), level, *file);
+        candidate.need = sink ? Need::kSink : Need::kInPlace;
+      } else if (pending) {
+        candidate.need = Need::kInPlace;
+      }
+      if (candidate.need == Need::kNone) continue;
+      if (!best || candidate.bytes > best->bytes) best = candidate;
+    }
+  }
+  if (!best) return std::nullopt;
+  if (best->level == 0) {
+    return CompletePlan(context, 0, GrowLevel0(context.version(), best->file), "reclaim");
+  }
+  return best->need == Need::kSink ? CompletePlan(context, best->level, {best->file}, "reclaim")
+                                   : InPlacePlan(context, best->level, {best->file}, "reclaim");
 }
 
 }  // namespace terracefs::lsm

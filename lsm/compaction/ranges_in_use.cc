@@ -32,6 +32,13 @@ RangesInUse::Range RangesInUse::HullOf(const CompactionPlan& plan) {
   return {std::string(plan.smallest_user_key()), std::string(plan.largest_user_key())};
 }
 
+size_t RangesInUse::FirstLevel(const CompactionPlan& plan) {
+  return static_cast<size_t>(std::max(plan.level, 1));
+}
+size_t RangesInUse::LastLevel(const CompactionPlan& plan) {
+  return static_cast<size_t>(plan.output_level);
+}
+
 bool RangesInUse::Conflicts(const CompactionPlan& plan) const {
   for (const auto& side : plan.inputs) {
     for (const FileRef& file : side) {
@@ -39,8 +46,8 @@ bool RangesInUse::Conflicts(const CompactionPlan& plan) const {
     }
   }
   const Range hull = HullOf(plan);
-  for (const int level : {plan.level, plan.output_level}) {
-    for (const Range& range : ranges_[static_cast<size_t>(level)]) {
+  for (size_t level = FirstLevel(plan); level <= LastLevel(plan); ++level) {
+    for (const Range& range : ranges_[level]) {
       if (range.smallest <= hull.largest && hull.smallest <= range.largest) return true;
     }
   }
@@ -52,8 +59,9 @@ void RangesInUse::Register(const CompactionPlan& plan) {
   for (const auto& side : plan.inputs) {
     for (const FileRef& file : side) files_.insert(file->number);
   }
-  ranges_[static_cast<size_t>(plan.level)].push_back(hull);
-  ranges_[static_cast<size_t>(plan.output_level)].push_back(hull);
+  for (size_t level = FirstLevel(plan); level <= LastLevel(plan); ++level) {
+    ranges_[level].push_back(hull);
+  }
 }
 
 void RangesInUse::Unregister(const CompactionPlan& plan) {
@@ -61,8 +69,8 @@ void RangesInUse::Unregister(const CompactionPlan& plan) {
   for (const auto& side : plan.inputs) {
     for (const FileRef& file : side) CHECK(files_.erase(file->number) == 1);
   }
-  for (const int level : {plan.level, plan.output_level}) {
-    std::vector<Range>& ranges = ranges_[static_cast<size_t>(level)];
+  for (size_t level = FirstLevel(plan); level <= LastLevel(plan); ++level) {
+    std::vector<Range>& ranges = ranges_[level];
     const auto it = std::find(ranges.begin(), ranges.end(), hull);
     CHECK(it != ranges.end());
     ranges.erase(it);

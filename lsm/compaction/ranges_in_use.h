@@ -34,11 +34,14 @@ struct CompactionPlan {
   std::string_view largest_user_key() const;
 };
 
-// Which tables and key ranges jobs are working on, so that no two jobs touch the same table or
-// write into the same range of a level. Not thread-safe: its owner's lock guards it.
+// Which tables and key ranges jobs are working on, so that no two jobs touch the same table, or
+// write into the same range of a level, or past each other. A job holds the hull of its inputs on
+// every level from below its source (itself, if that is not level 0) to its output: nothing newer
+// may pass below what is on its way there. On level 0 whose tables overlap anyway it holds its
+// tables only. Not thread-safe: its owner's lock guards it.
 class RangesInUse {
  public:
-  // False if `plan` meets a registered one: a shared input, or overlapping hulls at a shared level.
+  // Whether `plan` meets a registered one: a shared input, or overlapping hulls at a shared level.
   bool Conflicts(const CompactionPlan& plan) const;
   bool InUse(FileNumber number) const { return files_.contains(number); }
   void Register(const CompactionPlan& plan);
@@ -52,6 +55,8 @@ class RangesInUse {
     bool operator==(const Range&) const = default;
   };
   static Range HullOf(const CompactionPlan& plan);
+  static size_t FirstLevel(const CompactionPlan& plan);
+  static size_t LastLevel(const CompactionPlan& plan);
 
   std::set<FileNumber> files_;
   std::array<std::vector<Range>, kLevelCount> ranges_;

@@ -1,29 +1,39 @@
 #include "lsm/compaction/table_set_writer.h"
 
+#include <cmath>
+#include <numbers>
+
 #include "io/base/log.h"
 #include "lsm/file_names.h"
 
 namespace terracefs::lsm {
 namespace {
 
-// Levels above this one are rewritten soon: compressing them would be paid for twice (H3).
-constexpr int kFirstCompressedLevel = 2;
 constexpr int kZstdLevel = 1;
+constexpr double kFilterBitsLast = 10;
+constexpr double kFilterBitsMax = 20;  // more probes than a reader should make
 
 }  // namespace
 
-TableOptions TableOptionsFor(const Options& options, int level) {
+TableOptions TableOptionsFor(const Options& options, int level, int base_level, int deepest_level) {
   TableOptions table;
   table.block_bytes = options.block_bytes;
-  table.zstd_level = level >= kFirstCompressedLevel ? kZstdLevel : 0;
+  const bool compressed = level > base_level || level == kLevelCount - 1;
+  table.zstd_level = compressed ? kZstdLevel : 0;
+  // Bits per key for a false positive rate of p: -ln p / (ln 2)^2.
+  const double bits_per_step =
+      std::log(options.level_multiplier) / (std::numbers::ln2 * std::numbers::ln2);
+  const int steps =
+      level == 0 ? std::max(deepest_level - base_level + 1, 0) : std::max(deepest_level - level, 0);
+  table.filter_bits_per_key = std::min(kFilterBitsLast + steps * bits_per_step, kFilterBitsMax);
   table.filter_key = options.filter_key;
   return table;
 }
 
-TableSetWriter::TableSetWriter(const JobEnvironment& environment, int level,
+TableSetWriter::TableSetWriter(const JobEnvironment& environment, const TableOptions& table_options,
                                io::IoPriority priority, SequenceNumber drop_sequence)
     : environment_(environment),
-      level_(level),
+      table_options_(table_options),
       priority_(priority),
       drop_sequence_(drop_sequence) {}
 
@@ -43,8 +53,7 @@ io::Status TableSetWriter::Add(std::string_view internal_key, std::string_view v
     options.write = options.create = options.exclusive = options.direct = true;
     std::unique_ptr<io::File> file =
         TRY(environment_.storage.Open(FileName(FileKind::kTable, open_number_), options));
-    builder_ = std::make_unique<TableBuilder>(std::move(file),
-                                              TableOptionsFor(environment_.options, level_),
+    builder_ = std::make_unique<TableBuilder>(std::move(file), table_options_,
                                               &environment_.limiter, priority_);
   }
   ++entry_count_;

@@ -23,14 +23,19 @@ struct JobEnvironment {
   std::function<FileNumber()> new_file_number;
 };
 
-TableOptions TableOptionsFor(const Options& options, int level);
+// How tables of a level are written, given where level 0 goes and the deepest level in use. Level 0
+// and the level it goes into (unless that is the last) are rewritten soon and stay uncompressed
+// (H3). Filters (H4, after Monkey, Dayan et al., SIGMOD 2017): the deepest level has 10 bits per
+// key, about 1 % false positives; each level above has level_multiplier times fewer, which costs
+// little memory as it is that much smaller, so all levels together stay near the 1 %.
+TableOptions TableOptionsFor(const Options& options, int level, int base_level, int deepest_level);
 
 // Writes a run of tables of one level. Files that were begun but not handed out by Finish are
 // removed by the destructor. Not thread-safe.
 class TableSetWriter {
  public:
-  TableSetWriter(const JobEnvironment& environment, int level, io::IoPriority priority,
-                 SequenceNumber drop_sequence);
+  TableSetWriter(const JobEnvironment& environment, const TableOptions& table_options,
+                 io::IoPriority priority, SequenceNumber drop_sequence);
   ~TableSetWriter();
   TableSetWriter(const TableSetWriter&) = delete;
   TableSetWriter& operator=(const TableSetWriter&) = delete;
@@ -49,7 +54,7 @@ class TableSetWriter {
 
  private:
   const JobEnvironment& environment_;
-  const int level_;
+  const TableOptions table_options_;
   const io::IoPriority priority_;
   const SequenceNumber drop_sequence_;
   std::unique_ptr<TableBuilder> builder_;

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -12,13 +14,23 @@
 
 namespace terracefs::lsm {
 
-// Numbers of tables that no version and no reader holds any more; the purge empties it.
-// Thread-safe.
+// Tables that have left the current version: those that an older version or a reader still holds,
+// and those that nobody holds any more, which the purge takes. Thread-safe.
 class ObsoleteTables {
  public:
+  void Hold(FileNumber number) EXCLUDES(mutex_) {
+    io::MutexLock lock(mutex_);
+    held_.insert(number);
+  }
   void Push(FileNumber number) EXCLUDES(mutex_) {
     io::MutexLock lock(mutex_);
+    held_.erase(number);
     numbers_.push_back(number);
+  }
+  bool Contains(FileNumber number) const EXCLUDES(mutex_) {
+    io::MutexLock lock(mutex_);
+    return held_.contains(number) ||
+           std::find(numbers_.begin(), numbers_.end(), number) != numbers_.end();
   }
   std::vector<FileNumber> TakeAll() EXCLUDES(mutex_) {
     io::MutexLock lock(mutex_);
@@ -26,7 +38,8 @@ class ObsoleteTables {
   }
 
  private:
-  io::Mutex mutex_;
+  mutable io::Mutex mutex_;
+  std::set<FileNumber> held_ GUARDED_BY(mutex_);
   std::vector<FileNumber> numbers_ GUARDED_BY(mutex_);
 };
 
@@ -43,6 +56,13 @@ struct FileMeta {
   std::atomic<bool> removed{false};
   // Wall seconds since when a newer drop range overlaps the file; 0: none does.
   std::atomic<int64_t> drop_pending_since_seconds{0};
+  // Like drop_sequence, for drops that were found to touch nothing in the file since it was opened.
+  std::atomic<SequenceNumber> clean_sequence{0};
+  // Estimate of the bytes in dead ranges, made when drops up to dead_known_sequence were known.
+  std::atomic<uint64_t> dead_bytes{0};
+  std::atomic<SequenceNumber> dead_known_sequence{0};
+  // Reads that looked into a block here in vain and went on to a deeper table (A3).
+  std::atomic<uint64_t> wasted_reads{0};
   std::shared_ptr<ObsoleteTables> obsolete;
 
   FileMeta() = default;
@@ -52,6 +72,9 @@ struct FileMeta {
     if (removed.load(std::memory_order_acquire) && obsolete) obsolete->Push(number);
   }
 
+  SequenceNumber applied_drop_sequence() const {
+    return std::max(drop_sequence, clean_sequence.load(std::memory_order_relaxed));
+  }
   std::string_view smallest_user_key() const { return UserKey(info.smallest); }
   std::string_view largest_user_key() const { return UserKey(info.largest); }
 };

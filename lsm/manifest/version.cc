@@ -18,6 +18,27 @@ bool SmallerKeyFirst(const FileRef& a, const FileRef& b) {
   return CompareInternal(a->info.smallest, b->info.smallest) < 0;
 }
 
+}  // namespace
+
+int Level0Depth(const std::vector<FileRef>& newest_first) {
+  std::vector<int> depths(newest_first.size(), 1);
+  int deepest = 0;
+  for (size_t i = newest_first.size(); i-- > 0;) {
+    for (size_t older = i + 1; older < newest_first.size(); ++older) {
+      const FileMeta& a = *newest_first[i];
+      const FileMeta& b = *newest_first[older];
+      if (a.smallest_user_key() <= b.largest_user_key() &&
+          b.smallest_user_key() <= a.largest_user_key()) {
+        depths[i] = std::max(depths[i], depths[older] + 1);
+      }
+    }
+    deepest = std::max(deepest, depths[i]);
+  }
+  return deepest;
+}
+
+namespace {
+
 io::Status CheckLevelOrder(int level, const std::vector<FileRef>& files) {
   for (size_t i = 1; i < files.size(); ++i) {
     if (files[i - 1]->largest_user_key() >= files[i]->smallest_user_key()) {
@@ -132,6 +153,7 @@ io::Result<std::shared_ptr<const Version>> Version::Apply(const Version& base,
     version->levels_[static_cast<size_t>(added.level)].push_back(added.file);
   }
   std::sort(version->levels_[0].begin(), version->levels_[0].end(), NewerFirst);
+  version->level0_depth_ = Level0Depth(version->levels_[0]);
   for (int level = 1; level < kLevelCount; ++level) {
     std::vector<FileRef>& files = version->levels_[static_cast<size_t>(level)];
     std::sort(files.begin(), files.end(), SmallerKeyFirst);

@@ -30,6 +30,9 @@ class Version {
   size_t FindFile(int level, std::string_view user_key) const;
   // Whether some file of a level deeper than `level` (-1: of any level) may hold `user_key`.
   bool DeeperMayContain(int level, std::string_view user_key) const;
+  // The most level-0 tables that a read of one key may have to look into (sublevels): 0 if level 0
+  // is empty.
+  int level0_depth() const { return level0_depth_; }
   // The deepest level that has files; 0 if none.
   int DeepestLevel() const;
 
@@ -43,8 +46,13 @@ class Version {
   Version() = default;
 
   std::array<std::vector<FileRef>, kLevelCount> levels_;
+  int level0_depth_ = 0;
   std::shared_ptr<const std::vector<DropRange>> drops_ =
       std::make_shared<const std::vector<DropRange>>();
 };
+
+// The length of the longest chain of level-0 tables of which each overlaps an older one of the
+// chain: an upper bound of how many hold one key.
+int Level0Depth(const std::vector<FileRef>& newest_first);
 
 }  // namespace terracefs::lsm

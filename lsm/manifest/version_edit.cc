@@ -16,6 +16,7 @@ enum class Tag : uint8_t {
   kAddedDrop = 7,
   kRetiredDrop = 8,
   kLogSecret = 9,
+  kCompactPointer = 10,
 };
 
 void PutTag(std::string* out, Tag tag) { out->push_back(static_cast<char>(tag)); }
@@ -30,6 +31,8 @@ void PutFile(std::string* out, const VersionEdit::AddedFile& added) {
   io::PutVarint64(out, info.entry_count);
   io::PutVarint64(out, info.tombstone_count);
   io::PutVarint64(out, static_cast<uint64_t>(info.oldest_tombstone_seconds));
+  io::PutVarint64(out, info.hidden_count);
+  io::PutVarint64(out, info.tombstone_block_bytes);
   io::PutVarint64(out, info.raw_bytes);
   io::PutVarint64(out, info.smallest_sequence);
   io::PutVarint64(out, info.largest_sequence);
@@ -61,6 +64,7 @@ bool GetFile(io::Decoder* in, VersionEdit::AddedFile* added) {
       GetLevel(in, &added->level) && in->GetVarint64(&file.number) &&
       in->GetVarint64(&info.file_bytes) && in->GetVarint64(&info.entry_count) &&
       in->GetVarint64(&info.tombstone_count) && in->GetVarint64(&seconds) &&
+      in->GetVarint64(&info.hidden_count) && in->GetVarint64(&info.tombstone_block_bytes) &&
       in->GetVarint64(&info.raw_bytes) && in->GetVarint64(&info.smallest_sequence) &&
       in->GetVarint64(&info.largest_sequence) && in->GetVarint64(&file.drop_sequence) &&
       GetString(in, &info.smallest) && GetString(in, &info.largest);
@@ -107,6 +111,10 @@ bool GetField(io::Decoder* in, Tag tag, VersionEdit* edit) {
       return GetCounters(in, &edit->counters);
     case Tag::kLogSecret:
       return in->GetFixed64(&edit->log_secret.emplace());
+    case Tag::kCompactPointer: {
+      VersionEdit::CompactPointer& pointer = edit->compact_pointers.emplace_back();
+      return GetLevel(in, &pointer.level) && GetString(in, &pointer.user_key);
+    }
     case Tag::kRemovedFile: {
       VersionEdit::RemovedFile& removed = edit->removed_files.emplace_back();
       return GetLevel(in, &removed.level) && in->GetVarint64(&removed.number);
@@ -146,6 +154,11 @@ std::string VersionEdit::Encode() const {
   if (log_secret) {
     PutTag(&out, Tag::kLogSecret);
     io::PutFixed64(&out, *log_secret);
+  }
+  for (const CompactPointer& pointer : compact_pointers) {
+    PutTag(&out, Tag::kCompactPointer);
+    io::PutVarint32(&out, static_cast<uint32_t>(pointer.level));
+    io::PutLengthPrefixed(&out, pointer.user_key);
   }
   for (const RemovedFile& removed : removed_files) {
     PutTag(&out, Tag::kRemovedFile);

@@ -36,6 +36,12 @@ struct VersionEdit {
   std::optional<SequenceNumber> last_sequence;  // everything up to it is in tables
   std::optional<std::array<int64_t, kCounterCount>> counters;  // sums up to last_sequence
   std::optional<uint64_t> log_secret;                          // WalSalt's; never changes
+  // Where the last compaction of a level ended (C1): a user key, "" = begin at the start.
+  struct CompactPointer {
+    int level = 0;
+    std::string user_key;
+  };
+  std::vector<CompactPointer> compact_pointers;
   std::vector<RemovedFile> removed_files;
   std::vector<AddedFile> added_files;
   std::vector<DropRange> added_drops;

@@ -78,7 +78,8 @@ io::Result<FileNumber> ParseCurrent(std::string_view contents) {
 void MarkPending(const Version& version, const DropRange& drop) {
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : version.Overlapping(level, drop.begin, drop.end)) {
-      if (file->drop_sequence >= drop.sequence || file->smallest_user_key() >= drop.end) continue;
+      if (file->applied_drop_sequence() >= drop.sequence || file->smallest_user_key() >= drop.end)
+        continue;
       int64_t since = file->drop_pending_since_seconds.load(std::memory_order_relaxed);
       if (since == 0 || drop.seconds < since) {
         file->drop_pending_since_seconds.store(std::max<int64_t>(drop.seconds, 1),
@@ -111,6 +112,10 @@ VersionEdit VersionSet::SnapshotOf(const State& state, FileNumber next_file_numb
   edit.last_sequence = state.last_sequence;
   edit.counters = state.counters;
   edit.log_secret = state.log_secret;
+  for (int level = 0; level < kLevelCount; ++level) {
+    const std::string& pointer = state.compact_pointers[static_cast<size_t>(level)];
+    if (!pointer.empty()) edit.compact_pointers.push_back({level, pointer});
+  }
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : state.version->files(level)) {
       edit.added_files.push_back({level, file});
@@ -200,6 +205,8 @@ io::Status VersionSet::Recover(bool read_only) {
   const std::string contents = TRY(io::ReadWholeFile(storage_, name, kManifestRecordBytesMax));
   State state;
   TRY(ReadManifest(contents, &state));
+  // Without it the salts of the logs could be foreseen.
+  if (state.log_secret == 0) return io::Status::Corruption("manifest names no log secret");
   TRY(CheckTables(*state.version));
   MarkNumberUsed(number);
   for (int level = 0; level < kLevelCount; ++level) {
@@ -252,6 +259,9 @@ io::Status VersionSet::ApplyTo(State* state, const VersionEdit& edit) {
   if (edit.last_sequence) state->last_sequence = *edit.last_sequence;
   if (edit.counters) state->counters = *edit.counters;
   if (edit.log_secret) state->log_secret = *edit.log_secret;
+  for (const VersionEdit::CompactPointer& pointer : edit.compact_pointers) {
+    state->compact_pointers[static_cast<size_t>(pointer.level)] = pointer.user_key;
+  }
   for (const DropRange& drop : edit.added_drops) {
     state->drop_sequence = std::max(state->drop_sequence, drop.sequence);
   }
@@ -324,7 +334,9 @@ io::Status VersionSet::LogAndApply(VersionEdit edit, const InstallHook& on_insta
         [&](const VersionEdit::AddedFile& added) { return added.file->number == removed.number; });
     if (moved) continue;
     for (const FileRef& file : base->files(removed.level)) {
-      if (file->number == removed.number) file->removed.store(true, std::memory_order_release);
+      if (file->number != removed.number) continue;
+      obsolete_->Hold(file->number);
+      file->removed.store(true, std::memory_order_release);
     }
   }
   if (manifest_.offset > kManifestBytesTarget && manifest_.offset > 3 * manifest_.snapshot_bytes) {
@@ -374,6 +386,11 @@ std::array<int64_t, kCounterCount> VersionSet::counters() const {
   return state_.counters;
 }
 
+CompactPointers VersionSet::compact_pointers() const {
+  io::MutexLock lock(mutex_);
+  return state_.compact_pointers;
+}
+
 io::Status VersionSet::error() const {
   io::MutexLock lock(mutex_);
   return error_;
@@ -386,7 +403,8 @@ std::vector<VersionEdit::RetiredDrop> VersionSet::DropsToRetire() const {
     bool needed = false;
     for (int level = 0; level < kLevelCount && !needed; ++level) {
       for (const FileRef& file : version->Overlapping(level, drop.begin, drop.end)) {
-        needed |= file->drop_sequence < drop.sequence && file->smallest_user_key() < drop.end;
+        needed |=
+            file->applied_drop_sequence() < drop.sequence && file->smallest_user_key() < drop.end;
       }
     }
     if (!needed) retired.push_back({drop.begin, drop.sequence});

@@ -22,6 +22,8 @@ struct Shape {
   SequenceNumber drop_sequence = 0;
 };
 
+using CompactPointers = std::array<std::string, kLevelCount>;
+
 // The current version and the manifest behind it. Changes are serialised by an internal lock held
 // across the manifest write; reading the current shape never waits for I/O. Safe from any thread.
 class VersionSet {
@@ -54,6 +56,7 @@ class VersionSet {
   FileNumber manifest_number() const EXCLUDES(mutex_);
   SequenceNumber last_sequence() const EXCLUDES(mutex_);  // everything up to it is in tables
   std::array<int64_t, kCounterCount> counters() const EXCLUDES(mutex_);
+  CompactPointers compact_pointers() const EXCLUDES(mutex_);
   // First error of a manifest write; ok if none.
   io::Status error() const EXCLUDES(mutex_);
   const std::shared_ptr<ObsoleteTables>& obsolete_tables() const { return obsolete_; }
@@ -70,6 +73,7 @@ class VersionSet {
     uint64_t log_secret = 0;
     SequenceNumber last_sequence = 0;
     std::array<int64_t, kCounterCount> counters{};
+    CompactPointers compact_pointers;
   };
 
   struct Manifest {

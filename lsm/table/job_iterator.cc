@@ -4,9 +4,8 @@
 
 namespace terracefs::lsm {
 
-JobIterator::JobIterator(std::shared_ptr<const TableFile> table, io::RateLimiter* limiter,
-                         io::IoPriority priority)
-    : owner_(std::move(table)), table_(*owner_), limiter_(limiter), priority_(priority) {}
+JobIterator::JobIterator(std::shared_ptr<const TableFile> table, const JobReads& reads)
+    : owner_(std::move(table)), table_(*owner_), reads_(reads) {}
 
 JobIterator::~JobIterator() { DropAllChunks(); }
 
@@ -139,7 +138,10 @@ void JobIterator::Prefetch() {
     last.request.offset = last.range.offset;
     last.request.data = last.buffer.data();
     last.request.bytes = last.range.bytes;
-    if (limiter_ != nullptr) limiter_->Acquire(last.range.bytes, priority_);
+    if (reads_.limiter != nullptr) reads_.limiter->Acquire(last.range.bytes, reads_.priority);
+    if (reads_.bytes_read != nullptr) {
+      reads_.bytes_read->fetch_add(last.range.bytes, std::memory_order_relaxed);
+    }
     io::IoRequest* const list[] = {&last.request};
     table_.file->Start(list);
     last.in_flight = true;

@@ -12,6 +12,7 @@
 #include "lsm/iterator.h"
 #include "lsm/table/block.h"
 #include "lsm/table/table_file.h"
+#include "lsm/table/table_reader.h"
 
 namespace terracefs::lsm {
 
@@ -28,9 +29,8 @@ class JobIterator final : public Iterator {
  public:
   static constexpr size_t kChunkCount = 3;
 
-  // `limiter` (may be null) must outlive the iterator.
-  JobIterator(std::shared_ptr<const TableFile> table, io::RateLimiter* limiter,
-              io::IoPriority priority);
+  // What `reads` names must outlive the iterator.
+  JobIterator(std::shared_ptr<const TableFile> table, const JobReads& reads);
   ~JobIterator() override;
   JobIterator(const JobIterator&) = delete;
   JobIterator& operator=(const JobIterator&) = delete;
@@ -65,8 +65,7 @@ class JobIterator final : public Iterator {
 
   const std::shared_ptr<const TableFile> owner_;
   const TableFile& table_;  // *owner_
-  io::RateLimiter* const limiter_;
-  const io::IoPriority priority_;
+  const JobReads reads_;
 
   // Chunks chunk(0) .. chunk(chunk_count_ - 1) hold or are reading adjacent runs of blocks, the
   // last of which ends before next_block_.

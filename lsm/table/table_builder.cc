@@ -56,6 +56,8 @@ struct TableBuilder::Rep {
   std::string compressed;
   std::string trailer;
   TableInfo info;
+  uint64_t block_entries = 0;  // of the open block
+  uint64_t block_tombstones = 0;
   std::string last_key;
   bool finished = false;
   io::Status status;
@@ -122,8 +124,10 @@ io::Status TableBuilder::Add(std::string_view internal_key, std::string_view val
     TRY(r.EndBlock());
   }
   r.block.Add(internal_key, value);
+  CountEntry(internal_key, value, first || UserKey(r.last_key) != user_key, &r.info);
+  ++r.block_entries;
+  if (KeyKind(internal_key) == EntryKind::kDelete) ++r.block_tombstones;
   r.last_key = internal_key;
-  CountEntry(internal_key, value, &r.info);
   if (r.block.EstimatedBytes() >= r.options.block_bytes) return r.EndBlock();
   return io::Status::Ok();
 }
@@ -132,6 +136,8 @@ io::Status TableBuilder::Rep::EndBlock() {
   auto handle = WriteBlock(block.Finish(), options.zstd_level);
   if (!handle.ok()) return Fail(std::move(handle).status());
   index.Add(last_key, handle->bytes);
+  if (2 * block_tombstones >= block_entries) info.tombstone_block_bytes += handle->bytes;
+  block_entries = block_tombstones = 0;
   block.Reset();
   return io::Status::Ok();
 }

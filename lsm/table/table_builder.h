@@ -28,8 +28,11 @@ struct TableInfo {
   uint64_t entry_count = 0;
   uint64_t tombstone_count = 0;
   int64_t oldest_tombstone_seconds = 0;  // wall time; 0 = no tombstone
-  uint64_t raw_bytes = 0;                // keys and values before compression
-  std::string smallest;                  // internal keys
+  uint64_t hidden_count = 0;             // entries of a key that has a newer one in this table
+  uint64_t tombstone_block_bytes =
+      0;                   // stored, of data blocks half of whose entries are tombstones
+  uint64_t raw_bytes = 0;  // keys and values before compression
+  std::string smallest;    // internal keys
   std::string largest;
   SequenceNumber smallest_sequence = 0;
   SequenceNumber largest_sequence = 0;

@@ -126,7 +126,8 @@ int64_t TombstoneSeconds(std::string_view value) {
   return std::max<int64_t>(1, static_cast<int64_t>(io::DecodeFixed64(value.data())));
 }
 
-void CountEntry(std::string_view internal_key, std::string_view value, TableInfo* info) {
+void CountEntry(std::string_view internal_key, std::string_view value, bool is_newest,
+                TableInfo* info) {
   const SequenceNumber sequence = KeySequence(internal_key);
   if (info->entry_count == 0) {
     info->smallest = internal_key;
@@ -134,6 +135,7 @@ void CountEntry(std::string_view internal_key, std::string_view value, TableInfo
     info->largest_sequence = sequence;
   }
   ++info->entry_count;
+  if (!is_newest) ++info->hidden_count;
   info->raw_bytes += internal_key.size() + value.size();
   info->smallest_sequence = std::min(info->smallest_sequence, sequence);
   info->largest_sequence = std::max(info->largest_sequence, sequence);
@@ -150,6 +152,8 @@ std::string EncodeProperties(const TableInfo& info) {
   io::PutFixed64(&out, info.entry_count);
   io::PutFixed64(&out, info.tombstone_count);
   io::PutFixed64(&out, static_cast<uint64_t>(info.oldest_tombstone_seconds));
+  io::PutFixed64(&out, info.hidden_count);
+  io::PutFixed64(&out, info.tombstone_block_bytes);
   io::PutFixed64(&out, info.raw_bytes);
   io::PutFixed64(&out, info.smallest_sequence);
   io::PutFixed64(&out, info.largest_sequence);
@@ -165,15 +169,16 @@ io::Result<TableInfo> DecodeProperties(std::string_view contents) {
   std::string_view smallest;
   std::string_view largest;
   if (!in.GetFixed64(&info.entry_count) || !in.GetFixed64(&info.tombstone_count) ||
-      !in.GetFixed64(&oldest_tombstone) || !in.GetFixed64(&info.raw_bytes) ||
+      !in.GetFixed64(&oldest_tombstone) || !in.GetFixed64(&info.hidden_count) ||
+      !in.GetFixed64(&info.tombstone_block_bytes) || !in.GetFixed64(&info.raw_bytes) ||
       !in.GetFixed64(&info.smallest_sequence) || !in.GetFixed64(&info.largest_sequence) ||
       !in.GetLengthPrefixed(&smallest) || !in.GetLengthPrefixed(&largest) || !in.empty()) {
     return io::Status::Corruption("table properties do not parse");
   }
   if (smallest.size() < kKeyTrailerBytes || largest.size() < kKeyTrailerBytes ||
       CompareInternal(smallest, largest) > 0 || info.entry_count == 0 ||
-      info.tombstone_count > info.entry_count || info.largest_sequence > kSequenceMax ||
-      info.smallest_sequence > info.largest_sequence) {
+      info.tombstone_count > info.entry_count || info.hidden_count >= info.entry_count ||
+      info.largest_sequence > kSequenceMax || info.smallest_sequence > info.largest_sequence) {
     return io::Status::Corruption("table properties contradict each other");
   }
   info.oldest_tombstone_seconds = static_cast<int64_t>(oldest_tombstone);

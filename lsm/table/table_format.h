@@ -17,7 +17,7 @@ struct TableInfo;
 // decoders never read out of range and report Corruption.
 
 inline constexpr uint64_t kTableMagic = 0x656c626174667274;  // "trftable" in the file
-inline constexpr uint32_t kTableVersion = 1;
+inline constexpr uint32_t kTableVersion = 2;
 inline constexpr size_t kBlockTrailerBytes = 8;
 inline constexpr size_t kFooterBytes = 72;
 // A table's length is a multiple of this, so that direct reads never reach past its end.
@@ -74,8 +74,10 @@ struct Footer {
 // time counts as as old as can be, so that it is collected early rather than never.
 int64_t TombstoneSeconds(std::string_view value);
 
-// Adds an entry, the next of its table, to everything in `info` but `largest` and `file_bytes`.
-void CountEntry(std::string_view internal_key, std::string_view value, TableInfo* info);
+// Adds an entry, the next of its table, to everything in `info` but `largest`, `file_bytes` and
+// `tombstone_block_bytes`. `is_newest`: the entry before it is of another user key.
+void CountEntry(std::string_view internal_key, std::string_view value, bool is_newest,
+                TableInfo* info);
 
 // The properties block: all of TableInfo except file_bytes.
 std::string EncodeProperties(const TableInfo& info);

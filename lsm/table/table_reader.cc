@@ -33,8 +33,9 @@ bool TableReader::MayContain(std::string_view user_key) const {
 io::Result<std::optional<PinnedEntry>> TableReader::Get(const ReadOptions& options,
                                                         std::string_view user_key,
                                                         SequenceNumber snapshot,
-                                                        MissingBlock* missing) {
+                                                        MissingBlock* missing, bool* looked) {
   if (!MayContain(user_key)) return std::optional<PinnedEntry>();
+  if (looked != nullptr) *looked = true;
   const TableFile& table = *table_;
   const std::string target = MakeSeekKey(user_key, snapshot);
   const size_t index = table.index.FindBlock(target);
@@ -71,9 +72,8 @@ std::unique_ptr<Iterator> TableReader::NewIterator(const ReadOptions& options) {
   return std::make_unique<RangeIterator>(table_, options);
 }
 
-std::unique_ptr<Iterator> TableReader::NewJobIterator(io::RateLimiter* limiter,
-                                                      io::IoPriority priority) {
-  return std::make_unique<JobIterator>(table_, limiter, priority);
+std::unique_ptr<Iterator> TableReader::NewJobIterator(const JobReads& reads) {
+  return std::make_unique<JobIterator>(table_, reads);
 }
 
 io::Status TableReader::ReadBlocks(std::span<const MissingBlock> blocks) {
@@ -124,9 +124,10 @@ io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority
 
   TableInfo found;
   std::string last_key;
-  JobIterator entries(table_, limiter, priority);
+  JobIterator entries(table_, {limiter, priority, nullptr});
   for (entries.SeekToFirst(); entries.Valid(); entries.Next()) {
-    CountEntry(entries.key(), entries.value(), &found);
+    CountEntry(entries.key(), entries.value(),
+               last_key.empty() || UserKey(last_key) != UserKey(entries.key()), &found);
     last_key.assign(entries.key());
     if (!table.filter.MayContain(UserKey(last_key))) return breach("filter misses a key");
   }
@@ -135,6 +136,7 @@ io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority
   if (found.tombstone_count != expected.tombstone_count) {
     return breach("table tombstone count is wrong");
   }
+  if (found.hidden_count != expected.hidden_count) return breach("table hidden count is wrong");
   if (found.oldest_tombstone_seconds != expected.oldest_tombstone_seconds) {
     return breach("table tombstone time is wrong");
   }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -35,6 +36,13 @@ struct MissingBlock {
 
 struct TableFile;
 
+// What the reads of a background job are charged to; all borrowed.
+struct JobReads {
+  io::RateLimiter* limiter = nullptr;  // may be null
+  io::IoPriority priority = io::IoPriority::kCompaction;
+  std::atomic<uint64_t>* bytes_read = nullptr;  // counts, relaxed; may be null
+};
+
 // An open table. Index and filter are in memory. Safe from any thread. Damage in a block makes
 // the reads that need it fail with Corruption naming file and offset, and no others.
 class TableReader {
@@ -50,9 +58,11 @@ class TableReader {
 
   // The newest version of `user_key` at or below `snapshot`, tombstones included. With
   // options.cache_only and the block not in memory: WouldBlock, and `missing` (if not null) is
-  // filled in.
+  // filled in. `looked` (may be null) becomes true if a data block was needed: key range and filter
+  // did not rule the key out.
   io::Result<std::optional<PinnedEntry>> Get(const ReadOptions& options, std::string_view user_key,
-                                             SequenceNumber snapshot, MissingBlock* missing);
+                                             SequenceNumber snapshot, MissingBlock* missing,
+                                             bool* looked = nullptr);
   // False only if the table cannot hold the key. No I/O.
   bool MayContain(std::string_view user_key) const;
 
@@ -61,11 +71,11 @@ class TableReader {
   // file and what is in memory of it; they may outlive the reader.
   std::unique_ptr<Iterator> NewIterator(const ReadOptions& options);
   // The same for a background job: reads 1 MiB at a time with the next read already in flight, past
-  // the block cache, charging `limiter` (may be null). A Seek that lands beyond what is buffered
+  // the block cache. A Seek that lands beyond what is buffered
   // skips the blocks in between without reading them. Keys that do not ascend, or a pass from
   // SeekToFirst to the end that does not see every entry, are Corruption. The iterator stays in one
   // thread, destructor included.
-  std::unique_ptr<Iterator> NewJobIterator(io::RateLimiter* limiter, io::IoPriority priority);
+  std::unique_ptr<Iterator> NewJobIterator(const JobReads& reads);
 
   // Reads the blocks into the cache, all at once (they may belong to different tables, and the same
   // may be named twice). One submission per table: a File takes only its own requests. Tries all of

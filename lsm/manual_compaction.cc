@@ -1,0 +1,227 @@
+// Compactions that somebody asked for: passes made of slices, each a job like a worker's, in the
+// caller's thread.
+#include <algorithm>
+#include <chrono>
+
+#include "io/base/log.h"
+#include "lsm/db_impl.h"
+
+namespace terracefs::lsm {
+namespace {
+
+constexpr std::chrono::milliseconds kConflictPoll{50};  // somebody may cancel meanwhile
+constexpr std::chrono::milliseconds kPausePoll{100};
+constexpr int64_t kReportIntervalNs = 50'000'000;
+// A job that is paused in the middle of a slice lets go of its tables after this.
+constexpr int64_t kPauseHoldNs = 2'000'000'000;
+
+std::string PassName(int level) { return "level " + std::to_string(level); }
+
+}  // namespace
+
+struct DbImpl::ManualJob {
+  ManualJob(const CompactionRequest& request_in, JobControl& control_in,
+            const std::function<void(const CompactionProgress&)>& on_progress_in)
+      : request(request_in), control(control_in), on_progress(on_progress_in) {}
+
+  const CompactionRequest& request;
+  JobControl& control;
+  const std::function<void(const CompactionProgress&)>& on_progress;
+  const std::thread::id thread = std::this_thread::get_id();
+  JobBytes bytes;
+  CompactionProgress progress;
+  uint64_t slices_done_bytes = 0;  // of the pass
+  uint64_t flushed_bytes = 0;
+  uint64_t live_bytes_begin = 0;
+  int64_t reported_ns = 0;
+
+  void Report() {
+    progress.bytes_read = bytes.read.load();
+    progress.bytes_written = flushed_bytes + bytes.written.load();
+    progress.bytes_total = std::max(progress.bytes_total, progress.bytes_done);
+    if (on_progress) on_progress(progress);
+  }
+};
+
+// Ok, Cancelled, ShuttingDown, or WouldBlock: paused for so long, or so much in the way, that a
+// slice is to be given up and done again.
+io::Status DbImpl::MayGoOn(ManualJob& job) const {
+  int64_t paused_since_ns = 0;
+  for (;;) {
+    if (job.control.cancelled()) return io::Status::Cancelled();
+    if (stop_jobs_.load(std::memory_order_relaxed)) return io::Status::ShuttingDown();
+    if (!job.control.paused()) return io::Status::Ok();
+    const int64_t now_ns = options_.clock->SteadyNs();
+    if (paused_since_ns == 0) paused_since_ns = now_ns;
+    if (now_ns - paused_since_ns >= kPauseHoldNs || WriteWouldStall()) {
+      return io::Status::WouldBlock();
+    }
+    job.control.WaitWhilePaused(kPausePoll);
+  }
+}
+
+io::Status DbImpl::RunSlice(ManualJob& job, const CompactionPlan& plan) {
+  const uint64_t read_before = job.bytes.read.load();
+  const auto stop = [&]() -> io::Status {
+    TRY(MayGoOn(job));
+    // Parts of a large merge run in threads of their own.
+    if (std::this_thread::get_id() != job.thread) return io::Status::Ok();
+    const int64_t now_ns = options_.clock->SteadyNs();
+    if (now_ns - job.reported_ns > kReportIntervalNs) {
+      job.reported_ns = now_ns;
+      job.progress.bytes_done = job.slices_done_bytes + job.bytes.read.load() - read_before;
+      job.Report();
+    }
+    return io::Status::Ok();
+  };
+  TRY(RunPlan(plan, stop, &job.bytes));
+  job.slices_done_bytes += plan.InputBytes();
+  job.progress.bytes_done = job.slices_done_bytes;
+  job.Report();
+  return io::Status::Ok();
+}
+
+io::Status DbImpl::CompactSlices(ManualJob& job, ManualSlice slice) {
+  for (;;) {
+    io::Status may_go_on = MayGoOn(job);
+    if (may_go_on.Is(io::StatusCode::kWouldBlock)) continue;  // it waited
+    TRY(std::move(may_go_on));
+    std::unique_ptr<JobSlot> slot;
+    {
+      io::MutexLock lock(jobs_mutex_);
+      const Shape shape = versions_.shape();
+      std::optional<CompactionPlan> plan = PickManual(ContextLocked(shape), slice);
+      if (!plan) return io::Status::Ok();
+      if (in_use_.Conflicts(*plan)) {
+        job_done_.WaitFor(jobs_mutex_, kConflictPoll);
+        continue;
+      }
+      slot = std::make_unique<JobSlot>(*this, std::move(*plan));
+    }
+    std::string last;
+    for (const FileRef& file : slot->plan().inputs[0]) {
+      last = std::max(last, std::string(file->largest_user_key()));
+    }
+    const io::Status status = RunSlice(job, slot->plan());
+    if (status.Is(io::StatusCode::kWouldBlock)) continue;
+    TRY(status);
+    slice.cursor = std::move(last);
+  }
+}
+
+io::Status DbImpl::Reclaim(ManualJob& job) {
+  for (;;) {
+    io::Status may_go_on = MayGoOn(job);
+    if (may_go_on.Is(io::StatusCode::kWouldBlock)) continue;
+    TRY(std::move(may_go_on));
+    RefreshGarbage();
+    std::unique_ptr<JobSlot> slot;
+    {
+      io::MutexLock lock(jobs_mutex_);
+      const Shape shape = versions_.shape();
+      uint64_t live = 0;
+      for (int level = 0; level < kLevelCount; ++level) live += shape.version->LevelBytes(level);
+      job.progress.bytes_done = job.live_bytes_begin > live ? job.live_bytes_begin - live : 0;
+      if (job.progress.bytes_done >= job.request.reclaim_bytes) break;
+      std::optional<CompactionPlan> plan = PickReclaim(ContextLocked(shape), job.request.ranges);
+      if (!plan) break;
+      if (in_use_.Conflicts(*plan)) {
+        job_done_.WaitFor(jobs_mutex_, kConflictPoll);
+        continue;
+      }
+      slot = std::make_unique<JobSlot>(*this, std::move(*plan));
+    }
+    const io::Status status = RunSlice(job, slot->plan());
+    if (status.Is(io::StatusCode::kWouldBlock)) continue;
+    TRY(status);
+  }
+  job.Report();
+  return io::Status::Ok();
+}
+
+std::vector<ManualSlice> DbImpl::PassesOf(const CompactionRequest& request, const Version& version,
+                                          FileNumber limit) const {
+  const int base = ComputeLevelTargets(options_, version).base_level;
+  const int deepest = std::max(version.DeepestLevel(), base);
+  std::vector<ManualSlice> passes;
+  for (int level = 0; level < kLevelCount; ++level) {
+    if (request.level >= 0 ? level != request.level
+                           : level != 0 && (level < base || level > deepest)) {
+      continue;
+    }
+    ManualSlice slice;
+    slice.level = level;
+    slice.ranges = &request.ranges;
+    // The deepest level has nothing below to merge with: what holds garbage is rewritten in place.
+    slice.in_place =
+        request.self_level || level == kLevelCount - 1 || (request.level < 0 && level == deepest);
+    slice.only_garbage = slice.in_place && !request.self_level;
+    if (request.self_level) slice.limit = limit;
+    passes.push_back(std::move(slice));
+  }
+  return passes;
+}
+
+io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control,
+                           const std::function<void(const CompactionProgress&)>& on_progress) {
+  if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
+  if (request.level < -1 || request.level >= kLevelCount) {
+    return io::Status::InvalidArgument("no such level", std::to_string(request.level));
+  }
+  if (request.reclaim_bytes > 0 && (request.level >= 0 || request.self_level)) {
+    return io::Status::InvalidArgument("a reclaim goal goes over all levels");
+  }
+  ManualJob job(request, control, on_progress);
+  // Tables made from here on are none of its business (K2), but for those of its own flush.
+  job.progress.pass = "flush";
+  job.progress.pass_count = 1;
+  job.progress.bytes_total = Stats().memtable_bytes;
+  job.Report();
+  TRY(MayGoOn(job));
+  const uint64_t flushed_before = counters_.flushed_bytes.load();
+  TRY(Flush());
+  job.flushed_bytes = counters_.flushed_bytes.load() - flushed_before;
+  job.progress.bytes_done = job.progress.bytes_total;
+  job.Report();
+
+  const FileNumber limit = versions_.NewFileNumber();
+  const std::shared_ptr<const Version> version = versions_.current();
+  for (int level = 0; level < kLevelCount; ++level) {
+    job.live_bytes_begin += version->LevelBytes(level);
+  }
+  if (request.reclaim_bytes > 0) {
+    job.progress.pass_count = 2;
+    ++job.progress.pass_index;
+    job.progress.pass = "reclaim";
+    job.progress.bytes_done = 0;
+    job.progress.bytes_total = request.reclaim_bytes;
+    TRY(Reclaim(job));
+  } else {
+    const std::vector<ManualSlice> passes = PassesOf(request, *version, limit);
+    job.progress.pass_count = 1 + static_cast<int>(passes.size());
+    for (const ManualSlice& pass : passes) {
+      ++job.progress.pass_index;
+      job.progress.pass = PassName(pass.level);
+      job.progress.bytes_done = job.slices_done_bytes = 0;
+      {
+        io::MutexLock lock(jobs_mutex_);
+        const Shape shape = versions_.shape();
+        job.progress.bytes_total = ManualExtent(ContextLocked(shape), pass).InputBytes();
+      }
+      job.Report();
+      TRY(CompactSlices(job, pass));
+      job.progress.bytes_done = job.progress.bytes_total;
+      job.Report();
+    }
+  }
+  PurgeObsolete();
+  return io::Status::Ok();
+}
+
+io::Result<CompactionEstimate> DbImpl::EstimateCompaction(const CompactionRequest& /*request*/,
+                                                          JobControl& /*control*/) {
+  if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
+  return CompactionEstimate();
+}
+
+}  // namespace terracefs::lsm
