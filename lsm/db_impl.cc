@@ -19,6 +19,8 @@ constexpr size_t kQueuedChunksStall = 16;
 constexpr int64_t kSlowdownStepNs = 200'000;
 constexpr int64_t kSlowdownMaxNs = 20'000'000;
 constexpr int64_t kStallPollNs = 50'000'000;
+// So many entries of no use, passed by an iterator, cost about what reading a block in vain does.
+constexpr uint64_t kGarbageEntriesPerRead = 64;
 
 }  // namespace
 
@@ -46,6 +48,33 @@ int64_t DbImpl::NowSeconds() const { return options_.clock->WallNs() / 1'000'000
 
 // ---- Reads -------------------------------------------------------------------------------------
 
+void DbImpl::ChargeWastedReads(FileMeta* file, uint64_t count) {
+  const uint64_t max = WastedReadsMax(options_, *file);
+  const uint64_t before = file->wasted_reads.fetch_add(count, std::memory_order_relaxed);
+  if (before >= max || before + count < max) return;
+  io::MutexLock lock(jobs_mutex_);
+  work_wanted_.NotifyAll();
+}
+
+void DbImpl::Sample(const View& view, std::string_view user_key) {
+  FileMeta* first = nullptr;
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : view.version->Overlapping(level, user_key, user_key)) {
+      if (first != nullptr) return ChargeWastedReads(first, 1);
+      first = file.get();
+    }
+  }
+}
+
+void DbImpl::CrossedGarbage(const View& view, std::string_view user_key, uint64_t entry_count) {
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : view.version->Overlapping(level, user_key, user_key)) {
+      if (!HasGarbage(*file)) continue;
+      return ChargeWastedReads(file.get(), entry_count / kGarbageEntriesPerRead);
+    }
+  }
+}
+
 std::shared_ptr<const View> DbImpl::CurrentView() const {
   io::MutexLock lock(view_mutex_);
   return view_;
@@ -68,10 +97,20 @@ io::Result<std::optional<PinnedEntry>> DbImpl::GetFromTables(const Version& vers
                                                              const ReadOptions& options,
                                                              std::string_view key,
                                                              MissingBlock* missing) {
+  // The first table that was looked into is charged if that did not end the search (A3).
+  FileMeta* wasted = nullptr;
+  bool charged = false;
   const auto probe = [&](const FileRef& file) -> io::Result<std::optional<PinnedEntry>> {
     const std::shared_ptr<TableReader> table =
         TRY(table_cache_.Get(file->number, !options.cache_only || missing != nullptr));
-    return table->Get(options, key, snapshot, missing);
+    bool looked = false;
+    auto found = TRY(table->Get(options, key, snapshot, missing, &looked));
+    if (looked && wasted != nullptr) ChargeWastedReads(std::exchange(wasted, nullptr), 1);
+    if (looked && !found && !charged) {
+      charged = true;
+      wasted = file.get();
+    }
+    return found;
   };
   for (const FileRef& file : version.files(0)) {
     if (key < file->smallest_user_key() || key > file->largest_user_key()) continue;
@@ -181,8 +220,8 @@ std::unique_ptr<Iterator> DbImpl::NewIterator(const ReadOptions& options) {
     if (view->version->files(level).empty()) continue;
     children.push_back(NewLevelIterator(view->version->files(level), open, options.upper_bound));
   }
-  return NewDbIterator(NewMergingIterator(std::move(children)), snapshot, options.upper_bound,
-                       view);
+  return NewDbIterator(NewMergingIterator(std::move(children)), snapshot, options.upper_bound, view,
+                       this);
 }
 
 SequenceNumber DbImpl::AcquireSnapshot() {
@@ -390,28 +429,6 @@ DbStats DbImpl::Stats() const {
   stats.limiter = limiter_.stats();
   stats.cache = block_cache_.stats();
   return stats;
-}
-
-io::Status DbImpl::VerifyInvariants(bool read_all) {
-  const Shape shape = versions_.shape();
-  for (int level = 0; level < kLevelCount; ++level) {
-    const std::vector<FileRef>& files = shape.version->files(level);
-    for (size_t i = 0; i < files.size(); ++i) {
-      const std::shared_ptr<TableReader> table = TRY(table_cache_.Get(files[i]->number));
-      const TableInfo& info = table->info();
-      const std::string name = "table " + std::to_string(files[i]->number);
-      if (info.entry_count != files[i]->info.entry_count ||
-          info.smallest != files[i]->info.smallest || info.largest != files[i]->info.largest) {
-        return io::Status::Corruption("properties differ from the manifest's", name);
-      }
-      if (level > 0 && i > 0 && files[i - 1]->largest_user_key() >= files[i]->smallest_user_key()) {
-        return io::Status::Corruption("overlaps its neighbour at level " + std::to_string(level),
-                                      name);
-      }
-      if (read_all) TRY(table->Verify(nullptr, io::IoPriority::kScrub));
-    }
-  }
-  return io::Status::Ok();
 }
 
 }  // namespace terracefs::lsm

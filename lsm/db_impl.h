@@ -18,6 +18,7 @@
 #include "lsm/compaction/picker.h"
 #include "lsm/compaction/ranges_in_use.h"
 #include "lsm/db.h"
+#include "lsm/db_iterator.h"
 #include "lsm/manifest/version_set.h"
 #include "lsm/table/table_cache.h"
 #include "lsm/view.h"
@@ -28,12 +29,12 @@ namespace terracefs::lsm {
 
 // The engine. Sources: db_impl.cc (API, reads, writes), recovery.cc (Open and what it does),
 // background.cc (flush, compaction and upkeep threads), manual_compaction.cc (Compact and its
-// estimate).
+// estimate), verify.cc.
 //
 // Locks, in the order they may be taken: the write queue's, jobs_mutex_, the version set's,
 // view_mutex_. None but the write queue's (on rotation) and the version set's manifest lock is held
 // across I/O.
-class DbImpl final : public Db {
+class DbImpl final : public Db, private ReadSampler {
  public:
   DbImpl(const Options& options, io::Storage& storage);
   ~DbImpl() override;
@@ -79,6 +80,9 @@ class DbImpl final : public Db {
   };
 
   // Reads.
+  void Sample(const View& view, std::string_view user_key) override;
+  void CrossedGarbage(const View& view, std::string_view user_key, uint64_t entry_count) override;
+  void ChargeWastedReads(FileMeta* file, uint64_t count) EXCLUDES(jobs_mutex_);
   std::shared_ptr<const View> CurrentView() const EXCLUDES(view_mutex_);
   SequenceNumber ReadSequence(const ReadOptions& options) const;
   io::Result<std::optional<PinnedValue>> GetFrom(const std::shared_ptr<const View>& view,
@@ -132,13 +136,16 @@ class DbImpl final : public Db {
   io::Status Install(VersionEdit edit, const MemTable* flushed);
   void UpkeepOnce() EXCLUDES(jobs_mutex_);
   void PurgeObsolete();
+  io::Status VerifyFiles(const Version& version) REQUIRES(jobs_mutex_);
   void RefreshGarbage() EXCLUDES(jobs_mutex_, garbage_mutex_);
   // Manual compaction.
   struct ManualJob;
+  io::Status CheckRequest(const CompactionRequest& request) const;
   io::Status CompactSlices(ManualJob& job, ManualSlice slice) EXCLUDES(jobs_mutex_);
   io::Status Reclaim(ManualJob& job) EXCLUDES(jobs_mutex_);
   io::Status RunSlice(ManualJob& job, const CompactionPlan& plan) EXCLUDES(jobs_mutex_);
   io::Status MayGoOn(ManualJob& job) const;
+  io::Status WaitToGoOn(JobControl& control) const;
   // The passes after the flush, in order.
   std::vector<ManualSlice> PassesOf(const CompactionRequest& request, const Version& version,
                                     FileNumber limit) const;

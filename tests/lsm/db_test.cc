@@ -31,6 +31,7 @@ class DbTest : public ::testing::Test {
     options_.block_bytes = 512;
     options_.table_bytes = 16 * io::kKiB;
     options_.level1_bytes = 64 * io::kKiB;
+    options_.dynamic_levels = false;
     options_.commit_interval_ms = 0;
     options_.disable_automatic_compaction = true;
     options_.clock = &clock_;
