@@ -337,7 +337,7 @@ TEST_F(DbTest, ManualCompactionReportsAndCanBeCancelled) {
   };
   ASSERT_TRUE(db_->Compact({}, never_, progress).ok());
   EXPECT_EQ(passes, (std::vector<std::string>{"flush", "level 0", "level 1"}));
-  EXPECT_TRUE(Compact(kLevelCount - 1).Is(io::StatusCode::kInvalidArgument));
+  EXPECT_TRUE(Compact(kLevelCount).Is(io::StatusCode::kInvalidArgument));
   EXPECT_TRUE(Compact(-2).Is(io::StatusCode::kInvalidArgument));
   const DbStats stats = db_->Stats();
   EXPECT_EQ(stats.levels[0].files, 0U);
