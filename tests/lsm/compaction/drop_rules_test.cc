@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <vector>
 
 #include "tests/lsm/compaction/test_tables.h"
@@ -21,9 +22,10 @@ void ExpectRules(const DropRules::Scope& scope, const std::vector<Judged>& entri
   std::array<uint64_t, kDropRuleCount> counts{};
   for (const Judged& entry : entries) {
     EXPECT_EQ(
-        DropRuleName(rules.Judge(MakeInternalKey(entry.user_key, entry.sequence, entry.kind))),
+        DropRuleName(rules.Judge(MakeInternalKey(entry.user_key, entry.sequence, entry.kind), "")),
         DropRuleName(entry.rule))
         << entry.user_key << "@" << entry.sequence;
+    EXPECT_FALSE(rules.becomes_tombstone());
     ++counts[static_cast<size_t>(entry.rule)];
   }
   for (size_t i = 0; i < kDropRuleCount; ++i) {
@@ -115,8 +117,125 @@ TEST(DropRulesTest, DeadEntriesGoWhateverTheirVersionAndTheSnapshots) {
                       {"c", 8, kDelete, DropRule::kDropRange},
                       {"eee", 1, kValue, DropRule::kDropRange},
                       {"f", 9, kValue, DropRule::kNone}});
-  rules.Judge(MakeInternalKey("d", 1, kValue));
+  rules.Judge(MakeInternalKey("d", 1, kValue), "");
   EXPECT_EQ(rules.dead_until(), "f");
+}
+
+// Q2 (dgraph #1422): what decides is each key, not the hull of the source tables. A tombstone of the
+// target level beyond that hull still has a value below it.
+TEST(DropRulesTest, EachTombstoneIsJudgedByItsOwnKey) {
+  const auto version =
+      MakeVersion({{1, {1, "c", "d"}}, {2, {2, "a", "k"}}, {3, {3, "h", "h"}}, {5, {4, "j", "j"}}});
+  DropRules::Scope scope;
+  scope.version = version.get();
+  scope.output_level = 2;
+  scope.smallest_snapshot = 100;
+  ExpectRules(scope, {{"b", 9, kDelete, DropRule::kTombstone},
+                      {"c", 9, kDelete, DropRule::kTombstone},
+                      {"g", 9, kDelete, DropRule::kTombstone},
+                      {"h", 9, kDelete, DropRule::kNone},
+                      {"i", 9, kDelete, DropRule::kTombstone},
+                      {"j", 9, kDelete, DropRule::kNone}});
+}
+
+// Level-0 tables lie over each other: what a rewrite of some of them does not read may be older.
+TEST(DropRulesTest, ALevel0OutputLooksAtTheRestOfLevel0) {
+  const auto version = MakeVersion({{0, {9, "a", "d"}}, {0, {8, "c", "f"}}, {0, {7, "f", "g"}}});
+  DropRules::Scope scope;
+  scope.version = version.get();
+  scope.output_level = 0;
+  scope.smallest_snapshot = 100;
+  scope.level0_rest = {version->files(0)[1], version->files(0)[2]};
+  ExpectRules(scope, {{"b", 9, kDelete, DropRule::kTombstone},
+                      {"c", 9, kDelete, DropRule::kNone},
+                      {"g", 9, kDelete, DropRule::kNone},
+                      {"h", 9, kDelete, DropRule::kTombstone}});
+}
+
+// What the filter was asked, as "key=value@now".
+std::vector<std::string>& Asked() {
+  static std::vector<std::string> asked;
+  return asked;
+}
+
+// Deletes what has a value that begins with "expired".
+Options::FilterDecision Expire(std::string_view key, std::string_view value, int64_t now_seconds) {
+  Asked().push_back(std::string(key) + "=" + std::string(value) + "@" +
+                    std::to_string(now_seconds));
+  return value.starts_with("expired") ? Options::FilterDecision::kDelete
+                                      : Options::FilterDecision::kKeep;
+}
+
+class FilterRulesTest : public ::testing::Test {
+ protected:
+  FilterRulesTest() {
+    Asked().clear();
+    scope_.version = version_.get();
+    scope_.output_level = 2;
+    scope_.smallest_snapshot = 100;
+    scope_.filter = Expire;
+    scope_.now_seconds = 777;
+  }
+  struct Verdict {
+    DropRule rule;
+    bool becomes_tombstone;
+    bool operator==(const Verdict&) const = default;
+  };
+  Verdict Judge(const std::string& key, SequenceNumber sequence, EntryKind kind,
+                std::string_view value) {
+    if (!rules_) rules_.emplace(scope_);
+    const DropRule rule = rules_->Judge(MakeInternalKey(key, sequence, kind), value);
+    return {rule, rules_->becomes_tombstone()};
+  }
+
+  // Something may be deeper for m to p.
+  const std::shared_ptr<const Version> version_ =
+      MakeVersion({{1, {1, "a", "z"}}, {2, {2, "a", "z"}}, {4, {3, "m", "p"}}});
+  DropRules::Scope scope_;
+  std::optional<DropRules> rules_;
+};
+
+TEST_F(FilterRulesTest, WhatItDeletesIsGoneWhereNothingIsDeeper) {
+  EXPECT_EQ(Judge("a", 9, kValue, "expired"), (Verdict{DropRule::kFiltered, false}));
+  EXPECT_EQ(Judge("a", 8, kValue, "older"), (Verdict{DropRule::kHidden, false}));
+  EXPECT_EQ(Judge("b", 9, kValue, "good"), (Verdict{DropRule::kNone, false}));
+  EXPECT_EQ(rules_->dropped(DropRule::kFiltered), 1U);
+}
+
+TEST_F(FilterRulesTest, WhatItDeletesBecomesATombstoneWhereSomethingMayBeDeeper) {
+  EXPECT_EQ(Judge("m", 9, kValue, "expired"), (Verdict{DropRule::kNone, true}));
+  EXPECT_EQ(Judge("m", 8, kValue, "older"), (Verdict{DropRule::kHidden, false}));
+  EXPECT_EQ(Judge("q", 9, kValue, "good"), (Verdict{DropRule::kNone, false})) << "not for ever";
+  EXPECT_EQ(rules_->dropped(DropRule::kFiltered), 0U);
+}
+
+TEST_F(FilterRulesTest, IsAskedOnceForTheNewestVersionThatEverySnapshotSees) {
+  scope_.smallest_snapshot = 5;
+  EXPECT_EQ(Judge("a", 7, kValue, "expired 7"), (Verdict{DropRule::kNone, false}));
+  EXPECT_EQ(Judge("a", 6, kValue, "expired 6"), (Verdict{DropRule::kNone, false}));
+  EXPECT_EQ(Judge("a", 5, kValue, "expired 5"), (Verdict{DropRule::kFiltered, false}));
+  EXPECT_EQ(Judge("a", 4, kValue, "expired 4"), (Verdict{DropRule::kHidden, false}));
+  EXPECT_EQ(Judge("b", 9, kValue, "expired 9"), (Verdict{DropRule::kNone, false}));
+  EXPECT_EQ(Asked(), (std::vector<std::string>{"a=expired 5@777"}));
+}
+
+TEST_F(FilterRulesTest, IsNeverAskedAboutTombstonesReferencesAndTheDead) {
+  DropRangeSet drops;
+  drops.Add("x", "y");
+  scope_.drops = &drops;
+  EXPECT_EQ(Judge("m", 9, kDelete, "expired"), (Verdict{DropRule::kNone, false}));
+  EXPECT_EQ(Judge("m", 8, kValue, "expired"), (Verdict{DropRule::kHidden, false}));
+  EXPECT_EQ(Judge("n", 8, EntryKind::kReference, "expired"), (Verdict{DropRule::kNone, false}));
+  EXPECT_EQ(Judge("x", 8, kValue, "expired"), (Verdict{DropRule::kDropRange, false}));
+  EXPECT_TRUE(Asked().empty());
+}
+
+// E8: a time that passes while the job runs must not decide differently for its last entries.
+TEST_F(FilterRulesTest, SeesOneTimeForTheWholeJob) {
+  Judge("a", 9, kValue, "1");
+  Judge("b", 9, kValue, "2");
+  EXPECT_EQ(Asked(), (std::vector<std::string>{"a=1@777", "b=2@777"}));
+  EXPECT_EQ(rules_->now_seconds(), 777);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ Options SmallTables() {
 
 TEST(OutputCutterTest, CutsAtTheTableSize) {
   const Options options = SmallTables();
-  OutputCutter cutter(options, {});
+  OutputCutter cutter(options, 1, {}, {});
   EXPECT_FALSE(cutter.ShouldCutBefore("a", 5000)) << "nothing was added yet";
   EXPECT_FALSE(cutter.ShouldCutBefore("b", 999));
   EXPECT_TRUE(cutter.ShouldCutBefore("c", 1000));
@@ -25,7 +25,7 @@ TEST(OutputCutterTest, CutsAtTheTableSize) {
 
 TEST(OutputCutterTest, NeverCutsInsideAUserKey) {
   const Options options = SmallTables();
-  OutputCutter cutter(options, {});
+  OutputCutter cutter(options, 1, {}, {});
   cutter.ShouldCutBefore("a", 0);
   for (int version = 0; version < 5; ++version) EXPECT_FALSE(cutter.ShouldCutBefore("a", 100'000));
   EXPECT_TRUE(cutter.ShouldCutBefore("b", 100'000));
@@ -35,7 +35,7 @@ TEST(OutputCutterTest, CutsWhereTheDomainChangesAndWhereTheGroupMay) {
   Options options = SmallTables();
   options.domain_of = [](std::string_view key) { return key.substr(0, 1); };
   options.group_of = [](std::string_view key) { return key.substr(0, 2); };
-  OutputCutter cutter(options, {});
+  OutputCutter cutter(options, 1, {}, {});
   cutter.ShouldCutBefore("a1x", 0);
   EXPECT_FALSE(cutter.ShouldCutBefore("a1y", 600));
   EXPECT_FALSE(cutter.ShouldCutBefore("a2x", 400)) << "another group, but the table is small";
@@ -50,8 +50,10 @@ TEST(OutputCutterTest, CutsWhereTheDomainChangesAndWhereTheGroupMay) {
 
 TEST(OutputCutterTest, CutsBeforeTheNextMergeGetsTooExpensive) {
   const Options options = SmallTables();  // limit: 10'000 bytes of grandparents
-  OutputCutter cutter(options, {MakeTable({1, "b", "c", 6000}), MakeTable({2, "d", "e", 5000}),
-                                MakeTable({3, "f", "g", 1000})});
+  OutputCutter cutter(options, 1,
+                      {MakeTable({1, "b", "c", 6000}), MakeTable({2, "d", "e", 5000}),
+                       MakeTable({3, "f", "g", 1000})},
+                      {});
   EXPECT_FALSE(cutter.ShouldCutBefore("a", 0));
   EXPECT_FALSE(cutter.ShouldCutBefore("c", 10));
   EXPECT_FALSE(cutter.ShouldCutBefore("d", 20));
@@ -65,9 +67,56 @@ TEST(OutputCutterTest, CutsBeforeTheNextMergeGetsTooExpensive) {
 // survivor.
 TEST(OutputCutterTest, GrandparentsBeforeTheFirstKeyDoNotCount) {
   const Options options = SmallTables();
-  OutputCutter cutter(options, {MakeTable({1, "b", "c", 60'000})});
+  OutputCutter cutter(options, 1, {MakeTable({1, "b", "c", 60'000})}, {});
   EXPECT_FALSE(cutter.ShouldCutBefore("m", 0));
   EXPECT_FALSE(cutter.ShouldCutBefore("n", 10));
+}
+
+// G5: tables of the output level that stay where they are.
+TEST(OutputCutterTest, CutsAtEverySkippedTable) {
+  const Options options = SmallTables();
+  OutputCutter cutter(options, 2, {},
+                      {MakeTable({1, "b", "d"}), MakeTable({2, "e", "g"}), MakeTable({3, "m", "n"}),
+                       MakeTable({4, "o", "o"})});
+  EXPECT_FALSE(cutter.ShouldCutBefore("a", 0));
+  EXPECT_FALSE(cutter.ShouldCutBefore("aa", 10));
+  EXPECT_TRUE(cutter.ShouldCutBefore("dd", 20));
+  cutter.Restart();
+  EXPECT_TRUE(cutter.ShouldCutBefore("h", 10)) << "another one";
+  cutter.Restart();
+  EXPECT_FALSE(cutter.ShouldCutBefore("i", 10));
+  EXPECT_TRUE(cutter.ShouldCutBefore("p", 10)) << "two at once";
+  cutter.Restart();
+  EXPECT_FALSE(cutter.ShouldCutBefore("q", 10));
+}
+
+TEST(OutputCutterTest, ASkippedTableBeforeTheFirstKeyIsNoReasonToCut) {
+  const Options options = SmallTables();
+  OutputCutter cutter(options, 2, {}, {MakeTable({1, "b", "d"})});
+  EXPECT_FALSE(cutter.ShouldCutBefore("m", 0));
+  EXPECT_FALSE(cutter.ShouldCutBefore("n", 10));
+}
+
+TEST(OutputCutterTest, NeverCutsInsideAUserKeyWhateverLiesBelow) {
+  Options options = SmallTables();
+  OutputCutter cutter(options, 2, {MakeTable({2, "b", "c", 60'000})}, {MakeTable({1, "b", "d"})});
+  EXPECT_FALSE(cutter.ShouldCutBefore("a", 0));
+  EXPECT_FALSE(cutter.ShouldCutBefore("a", 100'000));
+  EXPECT_TRUE(cutter.ShouldCutBefore("e", 10));
+  cutter.Restart();
+  EXPECT_FALSE(cutter.ShouldCutBefore("e", 100'000));
+}
+
+// A piece of history is to be as few tables as may be, but a domain that goes as a whole is to be
+// whole tables from the start.
+TEST(OutputCutterTest, Level0IsCutAtDomainsOnly) {
+  Options options = SmallTables();
+  options.domain_of = [](std::string_view key) { return key.substr(0, 1); };
+  options.group_of = [](std::string_view key) { return key.substr(0, 2); };
+  OutputCutter cutter(options, 0, {}, {});
+  EXPECT_FALSE(cutter.ShouldCutBefore("a1", 0));
+  EXPECT_FALSE(cutter.ShouldCutBefore("a2", 1'000'000)) << "neither at a size nor at a group";
+  EXPECT_TRUE(cutter.ShouldCutBefore("b1", 10));
 }
 
 }  // namespace

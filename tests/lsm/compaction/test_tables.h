@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "lsm/manifest/version.h"
 #include "lsm/table/block_cache.h"
 #include "lsm/table/table_cache.h"
+#include "tests/support/environment.h"
 #include "tests/support/sim_storage.h"
 
 namespace terracefs::lsm::compaction_test {
@@ -30,6 +32,10 @@ struct TableSpec {
   int64_t oldest_tombstone_seconds = 0;
   int64_t drop_pending_since_seconds = 0;
   SequenceNumber drop_sequence = 0;
+  uint64_t hidden_count = 0;
+  uint64_t dead_bytes = 0;
+  uint64_t tombstone_block_bytes = 0;
+  uint64_t wasted_reads = 0;
 };
 
 inline FileRef MakeTable(const TableSpec& spec) {
@@ -38,11 +44,15 @@ inline FileRef MakeTable(const TableSpec& spec) {
   file->number = spec.number;
   file->drop_sequence = spec.drop_sequence;
   file->drop_pending_since_seconds = spec.drop_pending_since_seconds;
+  file->dead_bytes = spec.dead_bytes;
+  file->wasted_reads = spec.wasted_reads;
   TableInfo& info = file->info;
   info.file_bytes = spec.file_bytes;
   info.entry_count = 10;
   info.tombstone_count = spec.tombstone_count;
   info.oldest_tombstone_seconds = spec.oldest_tombstone_seconds;
+  info.hidden_count = spec.hidden_count;
+  info.tombstone_block_bytes = spec.tombstone_block_bytes;
   info.raw_bytes = spec.file_bytes;
   info.smallest = MakeInternalKey(spec.smallest, sequence, EntryKind::kValue);
   info.largest = MakeInternalKey(spec.largest, sequence, EntryKind::kValue);
@@ -71,6 +81,31 @@ inline std::vector<FileNumber> Numbers(const std::vector<FileRef>& files) {
   return numbers;
 }
 
+// A key that sorts like its number.
+inline std::string KeyOf(uint64_t number) {
+  std::string text = std::to_string(number);
+  return std::string(6 - text.size(), '0') + text;
+}
+
+// Calls `run` for `count` seeds from `first` on, or for SEED of the environment alone. Says which
+// on a failure and ends there.
+template <typename Run>
+void ForEachSeed(uint64_t first, uint64_t count, const Run& run) {
+  const uint64_t replayed = testing::FromEnvironment("SEED", 0);
+  if (replayed != 0) {
+    first = replayed;
+    count = 1;
+  }
+  for (uint64_t seed = first; seed < first + count; ++seed) {
+    SCOPED_TRACE("SEED=" + std::to_string(seed));
+    run(seed);
+    if (::testing::Test::HasFailure()) {
+      std::printf("SEED=%llu replays it\n", static_cast<unsigned long long>(seed));
+      return;
+    }
+  }
+}
+
 // An entry of a test table; a deletion if `value` is "-".
 struct TestEntry {
   std::string user_key;
@@ -84,11 +119,12 @@ class JobBench {
   JobBench() {
     options_.block_bytes = 256;
     options_.table_bytes = 64 * io::kKiB;
+    table_options_.block_bytes = 256;
   }
 
   // A table in the storage; entries in internal order.
   FileRef WriteTable(const std::vector<TestEntry>& entries) {
-    TableSetWriter writer(environment_, 0, io::IoPriority::kFlush, 0);
+    TableSetWriter writer(environment_, table_options_, io::IoPriority::kFlush, 0);
     for (const TestEntry& entry : entries) {
       const bool deletion = entry.value == "-";
       std::string value = entry.value;
@@ -141,11 +177,14 @@ class JobBench {
   testing::SimStorage& storage() { return storage_; }
   Options& options() { return options_; }
   TableCache& tables() { return tables_; }
+  TableOptions& table_options() { return table_options_; }  // of WriteTable
+  io::RateLimiter& limiter() { return limiter_; }
   const JobEnvironment& environment() { return environment_; }
 
  private:
   testing::SimStorage storage_;
   Options options_;
+  TableOptions table_options_;
   BlockCache blocks_{io::kMiB};
   TableCache tables_{storage_, blocks_, 100};
   io::RateLimiter limiter_{0, io::SystemClock()};

@@ -20,10 +20,13 @@ VersionEdit FullEdit() {
   edit.counters.emplace();
   for (size_t i = 0; i < kCounterCount; ++i) (*edit.counters)[i] = static_cast<int64_t>(i) - 4;
   (*edit.counters)[0] = INT64_MIN;
+  edit.compact_pointers = {{1, "m"}, {5, ""}};
   edit.removed_files = {{0, 12}, {6, 1'000'000'000'000}};
   edit.added_files = {
       {0, MakeTable({13, "", std::string("\0\xff", 2), 4096, 5, 2, 1'700'000'000, 0, 4})},
       {3, MakeTable({14, "a", "z"})}};
+  edit.added_files[0].file->info.hidden_count = 3;
+  edit.added_files[0].file->info.tombstone_block_bytes = 123;
   edit.added_drops = {{"", "b", 9, 1'700'000'000},
                       {std::string(300, 'x'), std::string(300, 'y'), 1, 0}};
   edit.retired_drops = {{"", 9}, {"q", 2}};
@@ -45,9 +48,15 @@ TEST(VersionEditTest, EveryFieldComesBack) {
   EXPECT_EQ(file.info.file_bytes, 4096U);
   EXPECT_EQ(file.info.tombstone_count, 2U);
   EXPECT_EQ(file.info.oldest_tombstone_seconds, 1'700'000'000);
+  EXPECT_EQ(file.info.hidden_count, 3U);
+  EXPECT_EQ(file.info.tombstone_block_bytes, 123U);
   EXPECT_EQ(file.drop_sequence, 4U);
   EXPECT_EQ(file.smallest_user_key(), "");
   EXPECT_EQ(file.largest_user_key(), std::string_view("\0\xff", 2));
+  ASSERT_EQ(back->compact_pointers.size(), 2U);
+  EXPECT_EQ(back->compact_pointers[0].level, 1);
+  EXPECT_EQ(back->compact_pointers[0].user_key, "m");
+  EXPECT_EQ(back->compact_pointers[1].user_key, "");
   ASSERT_EQ(back->removed_files.size(), 2U);
   EXPECT_EQ(back->removed_files[1].level, 6);
   EXPECT_EQ(back->removed_files[1].number, 1'000'000'000'000U);
@@ -84,7 +93,7 @@ TEST(VersionEditTest, ACutEditIsCorruptionOrAWholeShorterOne) {
     EXPECT_EQ(back->Encode(), whole.substr(0, bytes));
     ++whole_count;
   }
-  EXPECT_EQ(whole_count, 12U) << "one for each border of a field";
+  EXPECT_EQ(whole_count, 14U) << "one for each border of a field";
 }
 
 TEST(VersionEditTest, HostileFieldsAreCorruption) {
@@ -101,7 +110,9 @@ TEST(VersionEditTest, HostileFieldsAreCorruption) {
   };
   const std::string hostile[] = {
       std::string("\0", 1),        // tag 0
-      std::string("\x09\x01", 2),  // a tag of the future
+      std::string("\x0b\x01", 2),  // a tag of the future
+      std::string("\x09\x01", 2),  // half a secret
+      std::string("\x0a\x07\x00", 3),  // pointer of level 7
       std::string("\xff", 1),
       std::string("\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
                   11),                             // varint of more than 64 bits

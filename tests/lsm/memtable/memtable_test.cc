@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <map>
 #include <string>
 #include <thread>
@@ -11,6 +10,7 @@
 
 #include "io/base/random.h"
 #include "lsm/write_batch.h"
+#include "tests/support/environment.h"
 
 namespace terracefs::lsm {
 namespace {
@@ -187,8 +187,7 @@ struct ModelOrder {
 
 // Random batches against a std::map; SEED=n replays.
 TEST(MemTableTest, AgreesWithAMapAtEverySnapshot) {
-  const char* const replay = std::getenv("SEED");
-  const uint64_t seed = replay != nullptr ? std::strtoull(replay, nullptr, 0) : 20'240'601;
+  const uint64_t seed = testing::FromEnvironment("SEED", 20'240'601);
   SCOPED_TRACE("SEED=" + std::to_string(seed));
   io::Random random(seed);
   for (int round = 0; round < 20; ++round) {

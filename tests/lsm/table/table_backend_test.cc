@@ -29,7 +29,7 @@ TEST_P(TableBackendTest, WritesAndReadsTables) {
     tables.push_back(std::move(table).value());
   }
 
-  const auto job = tables[0]->NewJobIterator(nullptr, io::IoPriority::kCompaction);
+  const auto job = tables[0]->NewJobIterator({});
   job->SeekToFirst();
   EXPECT_TRUE(ExpectRest(*job, model.begin(), model.end()).ok());
   job->SeekToFirst();  // given up with reads in flight, here and by the destructor

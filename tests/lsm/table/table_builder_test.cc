@@ -35,6 +35,8 @@ TEST(TableBuilderTest, InfoSaysWhatWentIn) {
     EXPECT_EQ(info.entry_count, 5U);
     EXPECT_EQ(info.tombstone_count, 2U);
     EXPECT_EQ(info.oldest_tombstone_seconds, 1000);
+    EXPECT_EQ(info.hidden_count, 1U);
+    EXPECT_EQ(info.tombstone_block_bytes, 0U) << "two of five";
     EXPECT_EQ(info.raw_bytes, 5 * 9 + 5 + 5 + 8 + 8 + 9U);
     EXPECT_EQ(info.smallest, Key("a", 9));
     EXPECT_EQ(info.largest, Key("d", 7, EntryKind::kReference));

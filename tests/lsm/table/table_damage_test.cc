@@ -61,7 +61,7 @@ bool ReadEverything(TableReader& reader, const Model& model, bool (*expected)(co
     iterator->Seek(target);
     note(ExpectRest(*iterator, model.lower_bound(target), model.end()));
   }
-  const auto job = reader.NewJobIterator(nullptr, io::IoPriority::kCompaction);
+  const auto job = reader.NewJobIterator({});
   job->SeekToFirst();
   note(ExpectRest(*job, model.begin(), model.end()));
   return failed;
@@ -187,7 +187,7 @@ TEST(TableDamageTest, FailedReadsOfAJobSurface) {
   OpenedTable table(Pages(2500));
   int surfaced = 0;
   InjectEverywhere(table, [&](bool failing) {
-    const auto job = table.reader->NewJobIterator(nullptr, io::IoPriority::kCompaction);
+    const auto job = table.reader->NewJobIterator({});
     job->SeekToFirst();
     io::Status status = ExpectRest(*job, table.model.begin(), table.model.end());
     if (status.ok()) return;

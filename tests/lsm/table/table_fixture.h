@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <optional>
@@ -144,11 +143,5 @@ inline constexpr size_t kExhaustiveStride = 23;
 #else
 inline constexpr size_t kExhaustiveStride = 1;
 #endif
-
-// SEED in the environment replays one seed; otherwise `standard`.
-inline uint64_t SeedOr(uint64_t standard) {
-  const char* const text = std::getenv("SEED");
-  return text == nullptr ? standard : std::strtoull(text, nullptr, 0);
-}
 
 }  // namespace terracefs::lsm::table_test

@@ -31,9 +31,11 @@ struct Forger {
 
   // Honest values for everything.
   explicit Forger(std::vector<Entries> blocks_in) : blocks(std::move(blocks_in)) {
+    std::string_view last;
     for (const Entries& block : blocks) {
       for (const auto& [key, value] : block) {
-        CountEntry(key, value, &info);
+        CountEntry(key, value, last.empty() || UserKey(last) != UserKey(key), &info);
+        last = key;
         filter_keys.emplace_back(UserKey(key));
       }
       index_keys.push_back(block.back().first);
@@ -93,7 +95,7 @@ class TableForgedTest : public ::testing::Test {
   }
   // How far a pass of a job gets, and how it ends.
   std::pair<int, io::Status> RunJob() {
-    const auto job = reader_->NewJobIterator(nullptr, io::IoPriority::kCompaction);
+    const auto job = reader_->NewJobIterator({});
     int count = 0;
     for (job->SeekToFirst(); job->Valid(); job->Next()) ++count;
     return {count, job->status()};

@@ -102,9 +102,15 @@ TEST(TableFormatTest, EveryFlippedBitOfTheFooterIsCaught) {
 TEST(TableFormatTest, FooterOfAnotherVersionIsNotSupported) {
   std::string raw;
   SampleFooter().AppendTo(&raw);
-  io::EncodeFixed32(raw.data() + 56, kTableVersion + 1);
-  io::EncodeFixed32(raw.data() + 60, io::Crc32c(io::AsBytes(std::string_view(raw).substr(0, 60))));
-  EXPECT_TRUE(Footer::Decode(raw, kSampleFileBytes).status().Is(io::StatusCode::kNotSupported));
+  for (const uint32_t version : {0U, 1U, kTableVersion + 1}) {
+    io::EncodeFixed32(raw.data() + 56, version);
+    io::EncodeFixed32(raw.data() + 60,
+                      io::Crc32c(io::AsBytes(std::string_view(raw).substr(0, 60))));
+    const io::Status status = Footer::Decode(raw, kSampleFileBytes).status();
+    EXPECT_TRUE(status.Is(io::StatusCode::kNotSupported)) << status.ToString();
+    EXPECT_NE(status.ToString().find("table version " + std::to_string(version)),
+              std::string::npos);
+  }
 }
 
 TEST(TableFormatTest, FooterThatDoesNotFitItsFileIsRefused) {
@@ -140,6 +146,8 @@ TEST(TableFormatTest, PropertiesComeBackOrAreRefused) {
   info.entry_count = 5;
   info.tombstone_count = 2;
   info.oldest_tombstone_seconds = 1234567;
+  info.hidden_count = 4;
+  info.tombstone_block_bytes = 77;
   info.raw_bytes = 999;
   info.smallest = Key("a");
   info.largest = Key("b");
@@ -149,6 +157,8 @@ TEST(TableFormatTest, PropertiesComeBackOrAreRefused) {
   const auto back = DecodeProperties(encoded);
   ASSERT_TRUE(back.ok());
   EXPECT_EQ(EncodeProperties(back.value()), encoded);
+  EXPECT_EQ(back->hidden_count, 4U);
+  EXPECT_EQ(back->tombstone_block_bytes, 77U);
   for (size_t bytes = 0; bytes < encoded.size(); ++bytes) {
     EXPECT_TRUE(IsCorruption(DecodeProperties(encoded.substr(0, bytes)).status()));
   }
@@ -157,6 +167,7 @@ TEST(TableFormatTest, PropertiesComeBackOrAreRefused) {
        {+[](TableInfo* i) { i->smallest = "short"; }, +[](TableInfo* i) { i->largest = ""; },
         +[](TableInfo* i) { std::swap(i->smallest, i->largest); },
         +[](TableInfo* i) { i->entry_count = 0; }, +[](TableInfo* i) { i->tombstone_count = 6; },
+        +[](TableInfo* i) { i->hidden_count = 5; },
         +[](TableInfo* i) { i->largest_sequence = kSequenceMax + 1; },
         +[](TableInfo* i) { i->largest_sequence = 2; }}) {
     TableInfo spoiled = info;

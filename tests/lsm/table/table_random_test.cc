@@ -8,6 +8,7 @@
 
 #include "io/base/units.h"
 #include "tests/lsm/table/table_fixture.h"
+#include "tests/support/environment.h"
 
 namespace terracefs::lsm::table_test {
 namespace {
@@ -153,15 +154,16 @@ void RunSeed(uint64_t seed) {
     read.fill_cache = random.OneIn(2);
     CheckIterator(random, table.model, *table.reader->NewIterator(read), bound, 12);
   }
-  const auto job = table.reader->NewJobIterator(nullptr, io::IoPriority::kCompaction);
+  const auto job = table.reader->NewJobIterator({});
   CheckIterator(random, table.model, *job, "", 25);
   const io::Status verified = table.reader->Verify(nullptr, io::IoPriority::kScrub);
   EXPECT_TRUE(verified.ok()) << verified.ToString();
 }
 
 TEST(TableRandomTest, AgreesWithAMap) {
-  const bool replay = std::getenv("SEED") != nullptr;
-  const uint64_t first = SeedOr(20240);
+  const uint64_t replayed = testing::FromEnvironment("SEED", 0);
+  const bool replay = replayed != 0;
+  const uint64_t first = replay ? replayed : 20240;
   std::printf("SEED=%llu%s\n", static_cast<unsigned long long>(first), replay ? "" : " and on");
   const uint64_t count = replay ? 1 : kExhaustiveStride > 1 ? 8 : 60;
   for (uint64_t seed = first; seed < first + count && !HasFailure(); ++seed) {

@@ -308,7 +308,7 @@ TEST(TableReaderTest, CacheOnlyIteratorSaysWouldBlock) {
 TEST(TableReaderTest, JobIteratorStreamsPastTheCache) {
   OpenedTable table(Pages(3000));
   const uint64_t hits_and_misses = table.cache.stats().hits + table.cache.stats().misses;
-  const auto iterator = table.reader->NewJobIterator(nullptr, io::IoPriority::kCompaction);
+  const auto iterator = table.reader->NewJobIterator({});
   iterator->SeekToFirst();
   EXPECT_TRUE(ExpectRest(*iterator, table.model.begin(), table.model.end()).ok());
   const auto reads = table.storage.TakeReads();
@@ -322,7 +322,7 @@ TEST(TableReaderTest, JobIteratorStreamsPastTheCache) {
 
 TEST(TableReaderTest, FarSeekOfAJobIteratorSkipsWhatLiesBetween) {
   OpenedTable table(Pages(10000));  // 40 MiB
-  const auto iterator = table.reader->NewJobIterator(nullptr, io::IoPriority::kCompaction);
+  const auto iterator = table.reader->NewJobIterator({});
   iterator->SeekToFirst();
   iterator->Seek(MakeSeekKey(PageKey(9990), kSequenceMax));
   EXPECT_TRUE(
@@ -347,7 +347,7 @@ TEST(TableReaderTest, LimiterIsChargedForEveryByteRead) {
   io::ManualClock clock(0);
   io::RateLimiter limiter(uint64_t{1} << 40, clock);
   for (int i = 0; i < 100; ++i) clock.AdvanceNs(1'000'000'000);
-  const auto iterator = table.reader->NewJobIterator(&limiter, io::IoPriority::kCompaction);
+  const auto iterator = table.reader->NewJobIterator({&limiter});
   for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next()) {
   }
   ASSERT_TRUE(iterator->status().ok());

@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "tests/lsm/wal/log_files.h"
+#include "tests/support/environment.h"
 #include "tests/support/sim_storage.h"
 
 namespace terracefs::lsm {
@@ -190,8 +190,7 @@ bool History::IsIntact(const LogChunk& chunk) const {
 }
 
 uint64_t Seed() {
-  const char* const replay = std::getenv("SEED");
-  const uint64_t seed = replay != nullptr ? std::strtoull(replay, nullptr, 0) : 20'261'121;
+  const uint64_t seed = testing::FromEnvironment("SEED", 20'261'121);
   std::printf("SEED=%llu\n", static_cast<unsigned long long>(seed));
   return seed;
 }
