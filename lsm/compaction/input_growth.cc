@@ -18,8 +18,6 @@ uint64_t MergeBytesMax(const Options& options) {
 struct Window {
   size_t begin = 0;
   size_t end = 0;
-
-  bool empty() const { return begin == end; }
 };
 
 Window WindowOf(const Version& version, int level, const FileMeta& file) {
@@ -84,14 +82,10 @@ class RatioGrowth {
     const FileMeta& file = *source_files_[index];
     if (context_.IsTaken(file)) return false;
     const Window more = WindowOf(context_.version(), target_level_, file);
-    Window target = target_;
-    if (target.empty()) {
-      target = more;
-    } else if (!more.empty()) {
-      // A gap would have tables rewritten for nothing.
-      if (more.end < target.begin || more.begin > target.end) return false;
-      target = {std::min(target.begin, more.begin), std::max(target.end, more.end)};
-    }
+    // A gap would have tables rewritten for nothing, and make a merge of a move. (An empty window
+    // has a place, too.)
+    if (more.end < target_.begin || more.begin > target_.end) return false;
+    const Window target{std::min(target_.begin, more.begin), std::max(target_.end, more.end)};
     const uint64_t target_bytes = BytesOf(target);
     const uint64_t source_bytes = source_bytes_ + file.info.file_bytes;
     if (AnyTaken(target) || Ratio(source_bytes, target_bytes) <= seed_ratio_ ||

@@ -248,17 +248,19 @@ std::vector<std::string> SplitPoints(const Options& options, const std::vector<F
     total += file->info.file_bytes;
   }
   std::sort(begins.begin(), begins.end());
-  const auto wanted = std::min<uint64_t>(static_cast<uint64_t>(count_max),
-                                         total / (kSubcompactionTables * options.table_bytes));
+  const uint64_t least = kSubcompactionTables * options.table_bytes;
+  const auto wanted = std::min<uint64_t>(static_cast<uint64_t>(count_max), total / least);
   std::vector<std::string> points;
   uint64_t passed = 0;
+  uint64_t part = 0;  // since the last point; a large table may have passed the next shares, too
   for (size_t i = 0; i < begins.size() && points.size() + 1 < wanted; ++i) {
-    if (i > 0 && passed >= (points.size() + 1) * total / wanted &&
-        begins[i].first > begins.front().first &&
-        (points.empty() || points.back() < begins[i].first)) {
+    if (i > 0 && passed >= (points.size() + 1) * total / wanted && part >= least &&
+        total - passed >= least && begins[i - 1].first < begins[i].first) {
       points.emplace_back(begins[i].first);
+      part = 0;
     }
     passed += begins[i].second;
+    part += begins[i].second;
   }
   return points;
 }
