@@ -31,8 +31,8 @@ class DirectoryPass {
       : db_(db), table_(table), counts_(counts), options_(options), visit_(visit) {}
 
   Status Run(Inode& directory, uint64_t cookie, bool with_attributes) {
-    const Status status = with_attributes ? VisitWithAttributes(directory, cookie)
-                                          : VisitNames(directory, cookie);
+    const Status status =
+        with_attributes ? VisitWithAttributes(directory, cookie) : VisitNames(directory, cookie);
     return visited_any_ ? Status::Ok() : status;
   }
 

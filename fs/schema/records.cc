@@ -137,7 +137,8 @@ Result<Superblock> DecodeSuperblock(std::string_view value) {
       !in.GetByte(&version)) {
     return Status::Corruption("superblock without its magic");
   }
-  if (version != kSuperblockVersion) return VersionMismatch("filesystem format", version, kSuperblockVersion);
+  if (version != kSuperblockVersion)
+    return VersionMismatch("filesystem format", version, kSuperblockVersion);
   uint64_t features = 0;
   uint64_t page_bytes = 0;
   uint64_t created = 0;
@@ -170,7 +171,8 @@ Result<uint64_t> DecodeAllocatorBound(std::string_view value) {
   uint8_t version = 0;
   uint64_t bound = 0;
   if (!in.GetByte(&version)) return Status::Corruption("empty allocator record");
-  if (version != kSmallRecordVersion) return VersionMismatch("allocator record", version, kSmallRecordVersion);
+  if (version != kSmallRecordVersion)
+    return VersionMismatch("allocator record", version, kSmallRecordVersion);
   if (!in.GetFixed64(&bound) || !in.empty() || bound <= kRootInode.value) {
     return Status::Corruption("malformed allocator record");
   }

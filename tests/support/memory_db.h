@@ -36,7 +36,7 @@ class MemoryDb final : public lsm::Db {
   void SetStalled(bool stalled);
   uint64_t write_count() const;
   uint64_t written_bytes() const;
-  uint64_t read_count() const;  // Get, and MultiGet per key
+  uint64_t read_count() const;    // Get, and MultiGet per key
   std::string last_seek() const;  // where an iterator was last sent to
   // Every live key.
   std::vector<std::string> Keys() const;
