@@ -86,7 +86,9 @@ io::Result<terracefs_job> MountClient::Job(uint64_t id, terracefs_job_action act
   data.version = TERRACEFS_IOC_VERSION;
   data.action = action;
   data.job = id;
-  const io::Status status = Call(TERRACEFS_IOC_JOB, &data, "cannot ask about the job");
+  const bool asks = action == TERRACEFS_JOB_STATUS || action == TERRACEFS_JOB_NEXT;
+  const io::Status status =
+      Call(TERRACEFS_IOC_JOB, &data, asks ? "cannot ask about the job" : "cannot steer the job");
   if (status.os_errno() == ENOENT) return io::Status::NotFound("no such job");
   if (!status.ok()) return status;
   return data;

@@ -82,6 +82,7 @@ LiveSettings::LiveSettings(lsm::Db& db, const MountOptions& options) : db_(db), 
 
 std::vector<std::string_view> LiveSettings::Keys() {
   std::vector<std::string_view> keys;
+  keys.reserve(kSettings.size());
   for (const Setting& setting : kSettings) keys.push_back(setting.key);
   return keys;
 }

@@ -29,8 +29,9 @@ constexpr std::chrono::milliseconds kPauseCheckInterval{100};
 constexpr std::array kDomains = {Domain::kInode, Domain::kDirent, Domain::kListing, Domain::kXattr,
                                  Domain::kExtent};
 
-// Depth first, with one place per directory on the way down, so that a directory of any size takes
-// no memory.
+// Depth first, a batch of each directory on the way down at a time, so that a directory of any size
+// takes little memory. No iterator lives longer than a batch, because it would keep old versions
+// of the store alive; and none has a bound, because then the engine would read far ahead.
 class TreeWalk {
  public:
   TreeWalk(lsm::Db& db, lsm::JobControl& control, size_t range_count_max)
@@ -44,13 +45,15 @@ class TreeWalk {
  private:
   struct Place {
     InodeNumber directory;
-    uint64_t cookie = 0;  // of the entry before the next one
+    uint64_t cookie = 0;                           // of the last entry taken in
+    bool at_end = false;                           // there are no more
+    std::vector<InodeNumber> subdirectories = {};  // of these entries, not yet walked
   };
 
   // Cancelled, or when it is not paused (any more).
   Status AwaitGo();
-  // Takes in a run of entries, up to and including the first subdirectory, which is then on top.
-  Status Descend();
+  // Takes in the next entries of a directory.
+  Status ReadBatch(Place* place);
   // Where regular files have their pages.
   Status AddData(const std::vector<std::string>& inode_keys);
   // The number of the first living inode at or after `id`.
@@ -82,51 +85,47 @@ Status TreeWalk::Walk(InodeNumber top) {
   if (record.is_directory() && record.nlink > 0) path_.push_back({.directory = top});
   while (!path_.empty()) {
     TRY(AwaitGo());
-    TRY(Descend());
+    Place& place = path_.back();
+    if (!place.subdirectories.empty()) {
+      if (path_.size() == kDepthMax) return Status::Corruption("directories form a cycle");
+      const InodeNumber next = place.subdirectories.back();
+      place.subdirectories.pop_back();
+      path_.push_back({.directory = next});
+    } else if (place.at_end) {
+      path_.pop_back();
+    } else {
+      TRY(ReadBatch(&place));
+    }
   }
   return Status::Ok();
 }
 
-Status TreeWalk::Descend() {
-  if (path_.size() > kDepthMax) return Status::Corruption("directories form a cycle");
-  Place& place = path_.back();
-  const uint64_t id = place.directory.value;
+Status TreeWalk::ReadBatch(Place* place) {
+  place->at_end = true;
   // It may have been removed since its entry was read.
-  const auto value = TRY(db_.Get(options_, InodeKey(place.directory)));
-  uint64_t from = 0;
-  if (value) {
-    const InodeRecord record = TRY(DecodeInode(value->view()));
-    if (record.entry_count > 0) from = std::max(place.cookie + 1, record.first_cookie);
-  }
-  if (from == 0) {
-    path_.pop_back();
-    return Status::Ok();
-  }
-  lsm::ReadOptions options = options_;
-  const Key bound = GroupEnd(Domain::kListing, id);
-  options.upper_bound = bound;
-  const std::unique_ptr<lsm::Iterator> entries = db_.NewIterator(options);
+  const auto value = TRY(db_.Get(options_, InodeKey(place->directory)));
+  if (!value) return Status::Ok();
+  const InodeRecord record = TRY(DecodeInode(value->view()));
+  if (record.entry_count == 0) return Status::Ok();
+  const std::unique_ptr<lsm::Iterator> entries = db_.NewIterator(options_);
   std::vector<std::string> files;
-  InodeNumber subdirectory;
   size_t count = 0;
-  for (entries->Seek(ListingKey(place.directory, from)); entries->Valid(); entries->Next()) {
+  entries->Seek(ListingKey(place->directory, std::max(place->cookie + 1, record.first_cookie)));
+  for (; entries->Valid(); entries->Next()) {
     const std::optional<ParsedKey> key = ParseKey(entries->key());
-    if (!key || key->domain != Domain::kListing) {
-      return Status::Corruption("listing key of a wrong shape");
+    if (!key || key->domain != Domain::kListing || key->id != place->directory.value) break;
+    if (count++ == kBatchCount) {
+      place->at_end = false;
+      break;
     }
     const ListingEntry entry = TRY(DecodeListing(entries->value()));
-    place.cookie = key->number;
+    place->cookie = key->number;
     ids_.Add(entry.ino.value, entry.ino.value + 1);
     if (entry.type == S_IFREG) files.emplace_back(InodeKey(entry.ino).view());
-    if (entry.type == S_IFDIR) subdirectory = entry.ino;
-    if (entry.type == S_IFDIR || ++count == kBatchCount) break;
+    if (entry.type == S_IFDIR) place->subdirectories.push_back(entry.ino);
   }
   TRY(entries->status());
-  const bool at_end = !entries->Valid();
-  TRY(AddData(files));
-  if (at_end) path_.pop_back();
-  if (subdirectory != InodeNumber{}) path_.push_back({.directory = subdirectory});
-  return Status::Ok();
+  return AddData(files);
 }
 
 Status TreeWalk::AddData(const std::vector<std::string>& inode_keys) {
@@ -141,18 +140,12 @@ Status TreeWalk::AddData(const std::vector<std::string>& inode_keys) {
 }
 
 Result<uint64_t> TreeWalk::NextLiving(uint64_t id) {
-  lsm::ReadOptions options = options_;
-  const std::string bound(1, static_cast<char>(static_cast<uint8_t>(Domain::kInode) + 1));
-  options.upper_bound = bound;
-  const std::unique_ptr<lsm::Iterator> inodes = db_.NewIterator(options);
+  const std::unique_ptr<lsm::Iterator> inodes = db_.NewIterator(options_);
   inodes->Seek(InodeKey(InodeNumber{id}));
   TRY(inodes->status());
   if (!inodes->Valid()) return UINT64_MAX;
   const std::optional<ParsedKey> key = ParseKey(inodes->key());
-  if (!key || key->domain != Domain::kInode) {
-    return Status::Corruption("inode key of a wrong shape");
-  }
-  return key->id;
+  return key && key->domain == Domain::kInode ? key->id : UINT64_MAX;
 }
 
 Status TreeWalk::AddRemoved() {

@@ -1,7 +1,9 @@
 #include "fs/control/path_ranges.h"
 
 #include <algorithm>
+#include <atomic>
 #include <string>
+#include <thread>
 
 #include "fs/schema/keys.h"
 #include "fs/schema/records.h"
@@ -119,6 +121,26 @@ TEST_P(PathRangesTest, LargeDirectoriesAreWalkedInPieces) {
   const auto few = Ranges(top, 100);
   EXPECT_LE(few.size(), 100u);
   for (const InodeNumber ino : inside) EXPECT_EQ(Cover(few, ino), "all") << ino.value;
+}
+
+TEST_P(PathRangesTest, AWalkMindsNoChanges) {
+  if (memory()) return;  // it knows what must not be looked up, but not that somebody just may have
+  const InodeNumber top = MakeDir(kRootInode, "top").ino;
+  const InodeNumber stays = Create(top, "stays").ino;
+  std::atomic<bool> stop = false;
+  std::thread changes([&] {
+    for (int i = 0; !stop; ++i) {
+      const std::string name = std::to_string(i % 50);
+      const InodeNumber made = MakeDir(top, name).ino;
+      if (made != InodeNumber{}) Forget(Create(made, "inside").ino);
+      EXPECT_EQ(Unlink(made, "inside"), 0);
+      EXPECT_EQ(RemoveDir(top, name), 0);
+      Forget(made);
+    }
+  });
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(Cover(Ranges(top), stays), "all");
+  stop = true;
+  changes.join();
 }
 
 TEST_P(PathRangesTest, AMissingInodeIsNotFound) {
