@@ -486,11 +486,12 @@ void DbImpl::UpkeepOnce() {
 void DbImpl::RefreshGarbage() {
   io::MutexLock garbage_lock(garbage_mutex_);
   const Shape shape = versions_.shape();
-  if (shape.drops->empty() || (shape.version == garbage_known_.version &&
-                               shape.drop_sequence == garbage_known_.drop_sequence)) {
+  if (shape.drops->empty() || (shape.version == garbage_known_.lock() &&
+                               shape.drop_sequence == garbage_known_sequence_)) {
     return;
   }
-  garbage_known_ = shape;
+  garbage_known_ = shape.version;
+  garbage_known_sequence_ = shape.drop_sequence;
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : shape.version->files(level)) {
       if (stop_jobs_.load(std::memory_order_relaxed)) return;

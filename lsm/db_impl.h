@@ -218,7 +218,9 @@ class DbImpl final : public Db, private ReadSampler {
   std::atomic<bool> closed_{false};
 
   io::Mutex garbage_mutex_;  // held while looking; before jobs_mutex_
-  Shape garbage_known_ GUARDED_BY(garbage_mutex_);
+  // What the last look saw; does not keep its tables.
+  std::weak_ptr<const Version> garbage_known_ GUARDED_BY(garbage_mutex_);
+  SequenceNumber garbage_known_sequence_ GUARDED_BY(garbage_mutex_) = 0;
 
   std::vector<std::thread> threads_;
   std::vector<std::thread> workers_

@@ -184,9 +184,14 @@ io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control
   RefreshGarbage();
 
   const FileNumber limit = versions_.NewFileNumber();
-  const std::shared_ptr<const Version> version = versions_.current();
-  for (int level = 0; level < kLevelCount; ++level) {
-    job.live_bytes_begin += version->LevelBytes(level);
+  std::vector<ManualSlice> passes;
+  {
+    // Not longer: whoever holds a version keeps its tables on the disk.
+    const std::shared_ptr<const Version> version = versions_.current();
+    for (int level = 0; level < kLevelCount; ++level) {
+      job.live_bytes_begin += version->LevelBytes(level);
+    }
+    passes = PassesOf(request, *version, limit);
   }
   if (request.reclaim_bytes > 0) {
     job.progress.pass_count = 2;
@@ -196,7 +201,6 @@ io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control
     job.progress.bytes_total = request.reclaim_bytes;
     TRY(Reclaim(job));
   } else {
-    const std::vector<ManualSlice> passes = PassesOf(request, *version, limit);
     job.progress.pass_count = 1 + static_cast<int>(passes.size());
     for (const ManualSlice& pass : passes) {
       ++job.progress.pass_index;

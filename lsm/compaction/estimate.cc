@@ -220,9 +220,7 @@ class Calculator {
       bytes += file->info.file_bytes;
     }
     if (raw > 0) return static_cast<double>(bytes) / static_cast<double>(raw);
-    const bool compressed =
-        TableOptionsFor(context_.options, level, context_.targets.base_level, level).zstd_level > 0;
-    return compressed ? sampler_.compressed_share() : 1;
+    return IsCompressedLevel(level, context_.targets.base_level) ? sampler_.compressed_share() : 1;
   }
 
   CompactionEstimate::Pass RunMergeDown(size_t index, const ManualSlice& pass) {

@@ -146,8 +146,9 @@ TEST_F(DbCompactionTest, AJobStartsTheNext) {
   }
   OpenWithAutomaticCompaction();
   db_->WaitForQuiescence();
-  EXPECT_GT(Level(3).files, 0U) << "from level 0 to 1, from 1 to 2, from 2 to 3";
-  for (int level = 0; level < kLast; ++level) EXPECT_LT(Level(level).score, 1) << level;
+  EXPECT_GT(db_->Stats().jobs_done, 2U) << "from level 0 to 1, from 1 to 2, from 2 to 3";
+  EXPECT_EQ(Level(0).files, 0U);
+  for (int level = 0; level < kLast; ++level) EXPECT_LE(Level(level).score, 1) << level;
 }
 
 // A3: reads that look into a table in vain wear it out.
@@ -458,6 +459,9 @@ TEST_F(DbCompactionTest, TheEstimateIsWhatHappens) {
     SCOPED_TRACE(dynamic ? "dynamic" : "static");
     testing::SimStorage storage;
     options_.dynamic_levels = dynamic;
+    // What is not entries must be as little as it is in tables of the real size.
+    options_.table_bytes = 256 * io::kKiB;
+    options_.block_bytes = 4096;
     options_.disable_automatic_compaction = true;
     ASSERT_TRUE(Db::Create(options_, storage).ok());
     auto opened = Db::Open(options_, storage);
@@ -479,13 +483,14 @@ TEST_F(DbCompactionTest, TheEstimateIsWhatHappens) {
     EXPECT_EQ(LiveBytes(), live);
     Compact();
     const DbStats after = db_->Stats();
-    const auto near = [](uint64_t estimated, uint64_t actual) {
+    const auto near = [](const char* what, uint64_t estimated, uint64_t actual) {
+      SCOPED_TRACE(what);
       EXPECT_GE(static_cast<double>(estimated), 0.8 * static_cast<double>(actual));
       EXPECT_LE(static_cast<double>(estimated), 1.2 * static_cast<double>(actual));
     };
-    near(estimate->bytes_read, after.compaction_bytes_read - before.compaction_bytes_read);
-    near(estimate->bytes_written, after.compaction_bytes_written - before.compaction_bytes_written);
-    near(estimate->bytes_reclaimed, live - LiveBytes());
+    near("read", estimate->bytes_read, after.compaction_bytes_read - before.compaction_bytes_read);
+    near("written", estimate->bytes_written, after.compaction_bytes_written - before.compaction_bytes_written);
+    near("reclaimed", estimate->bytes_reclaimed, live - LiveBytes());
     Close();
   }
 }
