@@ -477,8 +477,8 @@ void DbImpl::UpkeepOnce() {
       io::LsmLog().warn("retiring dead ranges: {}", status.ToString());
     }
   }
-  PurgeObsolete();
   RefreshGarbage();
+  PurgeObsolete();
 }
 
 // Which tables the newest dead ranges reach into, and how far. Looks at indexes, and where they
