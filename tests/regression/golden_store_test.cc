@@ -1,5 +1,5 @@
-// Stores written by earlier versions of this program must open for ever. tests/golden/lsm_v2 was
-// written by version 2 of the format, the oldest that is read. After a change of format, write
+// Stores written by earlier versions of this program must open for ever. tests/golden/lsm_v3 was
+// written by version 3 of the format, the oldest that is read. After a change of format, write
 // another beside it:
 //   TERRACEFS_WRITE_GOLDEN=tests/golden/lsm_vN regression_test --gtest_filter='GoldenStore*'
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ namespace {
 
 using State = std::map<std::string, std::string>;
 
-constexpr char kGoldenDirectory[] = "tests/golden/lsm_v2";
+constexpr char kGoldenDirectory[] = "tests/golden/lsm_v3";
 
 Options GoldenOptions() {
   Options options;
@@ -35,6 +35,7 @@ Options GoldenOptions() {
   options.table_bytes = 8 * io::kKiB;
   options.commit_interval_ms = 0;
   options.disable_automatic_compaction = true;
+  options.dynamic_levels = false;  // so that it has tables at three levels
   return options;
 }
 
@@ -180,6 +181,19 @@ TEST(GoldenStoreTest, TheFirstFormatStillOpensReadOnly) {
   auto db = Db::Open(options, *storage);
   ASSERT_TRUE(db.ok()) << db.status().ToString();
   CheckStore(**db);
+}
+
+TEST(GoldenStoreTest, AnOlderFormatIsRefusedByName) {
+  const auto storage = LoadGolden();
+  std::string current = *storage->Contents(kCurrentFileName);
+  ASSERT_TRUE(current.starts_with("terracefs-lsm 3\n")) << current;
+  current[14] = '2';
+  storage->PutContents(kCurrentFileName, current);
+  const auto db = Db::Open(GoldenOptions(), *storage);
+  ASSERT_FALSE(db.ok());
+  EXPECT_TRUE(db.status().Is(io::StatusCode::kNotSupported)) << db.status().ToString();
+  EXPECT_NE(db.status().ToString().find("another version"), std::string::npos);
+  EXPECT_NE(db.status().ToString().find("terracefs-lsm 2"), std::string::npos);
 }
 
 }  // namespace
