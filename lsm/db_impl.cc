@@ -24,7 +24,7 @@ constexpr int64_t kStallPollNs = 50'000'000;
 DbImpl::DbImpl(const Options& options, io::Storage& storage)
     : options_(options),
       storage_(storage),
-      limiter_(options.compaction_rate, *options.clock),
+      limiter_(0, *options.clock),  // until Recover is done: the user waits for the mount
       block_cache_(options.block_cache_bytes),
       table_cache_(storage, block_cache_, options.open_table_count_max),
       versions_(storage),
@@ -315,7 +315,11 @@ uint64_t DbImpl::MergeBytesRead() const {
   // Written first: what was granted for it then is part of the total.
   const uint64_t written = counters_.bytes_written.load();
   const io::RateLimiterStats granted = limiter_.stats();
-  const uint64_t moved = granted.bytes - granted.flush_bytes;
+  uint64_t moved = 0;
+  for (const auto priority :
+       {io::IoPriority::kL0, io::IoPriority::kCompaction, io::IoPriority::kVacuum}) {
+    moved += granted.bytes_by_priority[static_cast<size_t>(priority)];
+  }
   return moved > written ? moved - written : 0;
 }
 

@@ -106,6 +106,8 @@ class DbImpl final : public Db {
   void FlushLoop() noexcept;
   void WorkerLoop() noexcept;
   void UpkeepLoop() noexcept;
+  void LogFileLoop() noexcept;
+  bool HasRoomForLog() const { return RoomBytes() > options_.log_file_bytes; }
   void CommitLoop() noexcept;
   void RefreshRoom() EXCLUDES(jobs_mutex_);
   io::Status FlushOne(const Immutable& immutable);
