@@ -121,7 +121,12 @@ io::Status DbImpl::FlushOldest() {
     oldest = immutables_.front();
     ++flushing_count_;
   }
+  flush_begin_bytes_.store(limiter_.flush_bytes(), std::memory_order_relaxed);
+  flushing_bytes_.store(oldest.table->memory_bytes(), std::memory_order_relaxed);
+  ObserveFlush(true);
   const io::Status status = FlushOne(oldest);
+  flushing_bytes_.store(0, std::memory_order_relaxed);
+  if (status.ok()) flush_count_.fetch_add(1, std::memory_order_relaxed);
   {
     io::MutexLock lock(jobs_mutex_);
     --flushing_count_;
@@ -138,6 +143,7 @@ io::Status DbImpl::FlushOldest() {
   if (queue_->WaitForLogIdle(oldest.log)) {
     recycler_->Recycle(oldest.log).IgnoreError("the next open finds it again");
   }
+  ObserveFlush(false);
   RefreshRoom();
   return io::Status::Ok();
 }

@@ -21,16 +21,17 @@
 #include "lsm/table/table_cache.h"
 #include "lsm/view.h"
 #include "lsm/wal/wal_recycler.h"
+#include "lsm/write_pacer.h"
 #include "lsm/write_queue.h"
 
 namespace terracefs::lsm {
 
 // The engine. Sources: db_impl.cc (API, reads, writes), recovery.cc (Open and what it does),
-// background.cc (flush, compaction and upkeep threads).
+// background.cc (flush, compaction and upkeep threads), pressure.cc (who has to wait for them).
 //
 // Locks, in the order they may be taken: the write queue's, jobs_mutex_, the version set's,
-// view_mutex_. None but the write queue's (on rotation) and the version set's manifest lock is held
-// across I/O.
+// view_mutex_, pacer_mutex_. None but the write queue's (on rotation) and the version set's
+// manifest lock is held across I/O.
 class DbImpl final : public Db {
  public:
   DbImpl(const Options& options, io::Storage& storage);
@@ -90,8 +91,21 @@ class DbImpl final : public Db {
 
   // Back-pressure.
   io::Status Throttle(size_t batch_bytes) EXCLUDES(jobs_mutex_);
-  void UpdatePressure(const Version& version);
-  bool NextLogIsMissing() const;
+  io::Status WaitForRoom() EXCLUDES(jobs_mutex_);
+  enum class Pressure : uint8_t {
+    kNone,
+    kBehind,     // a delay that grows with the backlog
+    kLogWrites,  // the device does not keep up with the log
+    kNextLog,    // has to be made
+    kMemtables,  // as many as there may be wait for being flushed
+    kLevel0,     // is at its stop trigger
+  };
+  Pressure WritePressure() const;
+  WritePacer::Load FlushLoad() const;
+  WritePacer::Load Level0Load() const;
+  uint64_t FlushProgress() const;
+  void ObserveFlush(bool flushing) EXCLUDES(pacer_mutex_);
+  void UpdatePressure(const Version& version) EXCLUDES(pacer_mutex_);
 
   // Recovery.
   io::Result<std::vector<Immutable>> ReplayOldLogs();
@@ -142,6 +156,12 @@ class DbImpl final : public Db {
   mutable io::Mutex snapshot_mutex_;
   std::multiset<SequenceNumber> snapshots_ GUARDED_BY(snapshot_mutex_);
 
+  mutable io::Mutex pacer_mutex_;
+  WritePacer flush_pacer_ GUARDED_BY(pacer_mutex_){1'000'000'000};
+  // Compactions of level 0 take seconds each.
+  WritePacer level0_pacer_ GUARDED_BY(pacer_mutex_){10'000'000'000};
+  uint64_t level0_drained_count_ GUARDED_BY(pacer_mutex_) = 0;
+
   // Jobs: what waits, what runs.
   mutable io::Mutex jobs_mutex_;
   io::CondVar flush_wanted_;
@@ -169,6 +189,9 @@ class DbImpl final : public Db {
   std::atomic<uint64_t> stall_ns_{0};
   std::atomic<size_t> immutable_count_{0};
   std::atomic<size_t> level0_count_{0};
+  std::atomic<uint64_t> flush_count_{0};        // memtables flushed
+  std::atomic<uint64_t> flushing_bytes_{0};     // of the memtable being flushed; 0 = none is
+  std::atomic<uint64_t> flush_begin_bytes_{0};  // the limiter's flush_bytes when it began
   // Of the last look at the disk, less what was written since. A disk that cannot tell has room.
   std::atomic<int64_t> room_bytes_{int64_t{1} << 60};
   std::atomic<int64_t> delete_deadline_ms_;
