@@ -10,9 +10,9 @@ namespace {
 // A writer waits while this many full log chunks have not reached the device.
 constexpr size_t kQueuedChunksStall = 16;
 constexpr std::chrono::milliseconds kStallPoll{50};
-// Delays begin when this share of all the room for memtables is in use. The rest is enough to slow
-// writers down smoothly; below it, one memtable can be flushed and a second one wait.
-constexpr uint64_t kBacklogBeginEighths = 5;
+// Delays begin at this share of the limit: by default when a second memtable waits behind the one
+// being flushed and the active one fills up.
+constexpr uint64_t kBacklogBeginThirds = 2;
 
 }  // namespace
 
@@ -21,9 +21,11 @@ constexpr uint64_t kBacklogBeginEighths = 5;
 WritePacer::Load DbImpl::FlushLoad() const {
   const uint64_t memtable_bytes = options_.memtable_bytes;
   WritePacer::Load load;
+  // The hard stop comes when all are taken and the active one is full, less what the flush has done
+  // of the oldest, which may be nearly all.
   load.limit_bytes =
-      static_cast<uint64_t>(options_.immutable_memtable_count_max + 1) * memtable_bytes;
-  load.begin_bytes = load.limit_bytes * kBacklogBeginEighths / 8;
+      static_cast<uint64_t>(std::max(options_.immutable_memtable_count_max, 1)) * memtable_bytes;
+  load.begin_bytes = load.limit_bytes * kBacklogBeginThirds / 3;
   const uint64_t waiting = immutable_count_.load(std::memory_order_relaxed) * memtable_bytes +
                            memtable_bytes * queue_->fill() / WriteQueue::kFillParts;
   load.backlog_bytes = waiting - std::min(waiting, FlushProgress());
