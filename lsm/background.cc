@@ -29,6 +29,7 @@ void DbImpl::StartThreads() {
     StartWorkersLocked();
   }
   threads_.emplace_back([this] { UpkeepLoop(); });
+  threads_.emplace_back([this] { LogFileLoop(); });
   threads_.emplace_back([this] { CommitLoop(); });
 }
 
@@ -52,6 +53,7 @@ void DbImpl::StopThreads() {
     commit_wanted_.NotifyAll();
     job_done_.NotifyAll();
   }
+  if (recycler_) recycler_->Stop();
   limiter_.Shutdown();
   for (std::thread& thread : threads_) thread.join();
   for (std::thread& worker : workers) worker.join();
@@ -139,7 +141,12 @@ io::Status DbImpl::FlushOldest() {
     oldest = immutables_.front();
     ++flushing_count_;
   }
+  flush_begin_bytes_.store(limiter_.flush_bytes(), std::memory_order_relaxed);
+  flushing_bytes_.store(oldest.table->memory_bytes(), std::memory_order_relaxed);
+  ObserveFlush(true);
   const io::Status status = FlushOne(oldest);
+  flushing_bytes_.store(0, std::memory_order_relaxed);
+  if (status.ok()) flush_count_.fetch_add(1, std::memory_order_relaxed);
   {
     io::MutexLock lock(jobs_mutex_);
     --flushing_count_;
@@ -157,6 +164,7 @@ io::Status DbImpl::FlushOldest() {
   if (queue_->WaitForLogIdle(oldest.log)) {
     recycler_->Recycle(oldest.log).IgnoreError("the next open finds it again");
   }
+  ObserveFlush(false);
   RefreshRoom();
   return io::Status::Ok();
 }
@@ -418,6 +426,23 @@ void DbImpl::CommitLoop() noexcept {
   }
 }
 
+// Keeps the next log file ready. A thread of its own, for the limiter may let it wait for long.
+void DbImpl::LogFileLoop() noexcept {
+  io::SetThreadName("lsm-logs");
+  for (;;) {
+    const auto new_file =
+        HasRoomForLog() ? WalRecycler::NewFile::kWrittenOut : WalRecycler::NewFile::kNone;
+    const io::Status status = recycler_->Prepare(new_file);
+    if (!status.ok() && !status.Is(io::StatusCode::kShuttingDown)) {
+      io::LsmLog().warn("preparing a log file: {}", status.ToString());
+    }
+    io::MutexLock lock(jobs_mutex_);
+    if (stopping_) return;
+    upkeep_wanted_.WaitFor(jobs_mutex_, kUpkeepInterval);
+    if (stopping_) return;
+  }
+}
+
 void DbImpl::UpkeepLoop() noexcept {
   io::SetThreadName("lsm-upkeep");
   for (;;) {
@@ -456,15 +481,10 @@ void DbImpl::RefreshRoom() {
 
 void DbImpl::UpkeepOnce() {
   RefreshRoom();
-  const bool has_room = RoomBytes() > options_.log_file_bytes;
-  const auto new_file = has_room ? WalRecycler::NewFile::kWrittenOut : WalRecycler::NewFile::kNone;
-  if (const io::Status status = recycler_->Prepare(new_file); !status.ok()) {
-    io::LsmLog().warn("preparing a log file: {}", status.ToString());
-  }
   const int64_t oldest = queue_->active_memtable()->oldest_deletion_seconds();
   // On a full disk somebody is waiting for the space.
   const int64_t patience_s =
-      has_room ? std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds) : 0;
+      HasRoomForLog() ? std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds) : 0;
   if (oldest != 0 && NowSeconds() - oldest >= patience_s) {
     if (const io::Status status = queue_->Rotate(); !status.ok()) {
       io::LsmLog().warn("ending the memtable for its deletions: {}", status.ToString());

@@ -1,7 +1,6 @@
 #include "lsm/db_impl.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "io/base/log.h"
 #include "lsm/compaction/garbage.h"
@@ -13,12 +12,6 @@
 namespace terracefs::lsm {
 namespace {
 
-// A writer waits while this many full log chunks have not reached the device.
-constexpr size_t kQueuedChunksStall = 16;
-// Delay of a write per level-0 table beyond the slow-down trigger, and per 64 KiB written.
-constexpr int64_t kSlowdownStepNs = 200'000;
-constexpr int64_t kSlowdownMaxNs = 20'000'000;
-constexpr int64_t kStallPollNs = 50'000'000;
 // So many entries of no use, passed by an iterator, cost about what reading a block in vain does.
 constexpr uint64_t kGarbageEntriesPerRead = 64;
 
@@ -27,7 +20,7 @@ constexpr uint64_t kGarbageEntriesPerRead = 64;
 DbImpl::DbImpl(const Options& options, io::Storage& storage)
     : options_(options),
       storage_(storage),
-      limiter_(options.compaction_rate, *options.clock),
+      limiter_(0, *options.clock),  // until Recover is done: the user waits for the mount
       block_cache_(options.block_cache_bytes),
       table_cache_(storage, block_cache_, options.open_table_count_max),
       versions_(storage),
@@ -254,76 +247,9 @@ SequenceNumber DbImpl::SmallestSnapshot() const {
 
 // ---- Writes ------------------------------------------------------------------------------------
 
-bool DbImpl::WriteWouldStall() const {
-  if (!queue_) return false;
-  return (immutable_count_.load(std::memory_order_relaxed) >=
-              static_cast<size_t>(options_.immutable_memtable_count_max) &&
-          queue_->nearly_full()) ||
-         level0_count_.load(std::memory_order_relaxed) >=
-             static_cast<size_t>(options_.l0_slowdown_trigger) ||
-         queue_->queued_chunk_count() >= kQueuedChunksStall || NextLogIsMissing();
-}
-
-bool DbImpl::NextLogIsMissing() const { return queue_->nearly_full() && !recycler_->has_ready(); }
-
 uint64_t DbImpl::RoomBytes() const {
   if (!queue_) return 0;
   return static_cast<uint64_t>(std::max<int64_t>(0, room_bytes_.load(std::memory_order_relaxed)));
-}
-
-void DbImpl::UpdatePressure(const Version& version) {
-  level0_count_.store(static_cast<size_t>(version.level0_depth()), std::memory_order_relaxed);
-}
-
-// Makes a writer wait while the background is behind: a little from the slow-down trigger on,
-// growing with every level-0 table; fully only at the stop trigger, at the memtable limit, or while
-// the device does not keep up with the log.
-io::Status DbImpl::Throttle(size_t batch_bytes) {
-  if (!WriteWouldStall()) return io::Status::Ok();
-  const int64_t begin_ns = options_.clock->SteadyNs();
-  TRY(queue_->WaitForChunks(kQueuedChunksStall));
-  io::MutexLock lock(jobs_mutex_);
-  for (;;) {
-    if (stopping_) return io::Status::ShuttingDown();
-    const bool memtables_full =
-        immutables_.size() >= static_cast<size_t>(options_.immutable_memtable_count_max) &&
-        queue_->nearly_full();
-    const bool level0_full = level0_count_.load(std::memory_order_relaxed) >=
-                             static_cast<size_t>(options_.l0_stop_trigger);
-    const bool log_missing = NextLogIsMissing();
-    if (!memtables_full && !level0_full && !log_missing) break;
-    if (log_missing) {
-      lock.Unlock();
-      const io::Status status = recycler_->Prepare(WalRecycler::NewFile::kAllocated);
-      lock.Lock();
-      if (status.ok()) continue;
-      // On a full disk the next log is that of the memtable being flushed.
-      if (!status.Is(io::StatusCode::kNoSpace) || immutables_.empty()) return status;
-      if (!flush_error_.ok()) return flush_error_;
-      job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(kStallPollNs));
-      continue;
-    }
-    // A full disk or a broken manifest will not get better by waiting here.
-    if (memtables_full && !flush_error_.ok()) return flush_error_;
-    if (!memtables_full) {
-      // Nor will level 0 where damaged tables are in the way and nothing can be compacted.
-      if (running_count_ == 0 && !PickLocked(versions_.shape())) break;
-      if (!compaction_error_.ok() && !compaction_error_.Is(io::StatusCode::kCorruption)) {
-        return compaction_error_;
-      }
-    }
-    job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(kStallPollNs));
-  }
-  const auto level0 = static_cast<int64_t>(level0_count_.load(std::memory_order_relaxed));
-  const int64_t excess = level0 - options_.l0_slowdown_trigger + 1;
-  if (excess > 0) {
-    const auto units = static_cast<int64_t>(batch_bytes / (64 * io::kKiB)) + 1;
-    const int64_t delay_ns = std::min(excess * units * kSlowdownStepNs, kSlowdownMaxNs);
-    job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(delay_ns));
-  }
-  stall_ns_.fetch_add(static_cast<uint64_t>(options_.clock->SteadyNs() - begin_ns),
-                      std::memory_order_relaxed);
-  return io::Status::Ok();
 }
 
 io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {

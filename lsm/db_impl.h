@@ -23,17 +23,18 @@
 #include "lsm/table/table_cache.h"
 #include "lsm/view.h"
 #include "lsm/wal/wal_recycler.h"
+#include "lsm/write_pacer.h"
 #include "lsm/write_queue.h"
 
 namespace terracefs::lsm {
 
 // The engine. Sources: db_impl.cc (API, reads, writes), recovery.cc (Open and what it does),
-// background.cc (flush, compaction and upkeep threads), manual_compaction.cc (Compact and its
-// estimate), verify.cc.
+// background.cc (flush, compaction and upkeep threads), pressure.cc (who has to wait for them),
+// manual_compaction.cc (Compact and its estimate), verify.cc.
 //
-// Locks, in the order they may be taken: the write queue's, jobs_mutex_, the version set's,
-// view_mutex_. None but the write queue's (on rotation) and the version set's manifest lock is held
-// across I/O.
+// Locks, in the order they may be taken: the write queue's, garbage_mutex_, jobs_mutex_, the version
+// set's, view_mutex_, pacer_mutex_. None but the write queue's (on rotation), the version set's
+// manifest lock and garbage_mutex_ is held across I/O.
 class DbImpl final : public Db, private ReadSampler {
  public:
   DbImpl(const Options& options, io::Storage& storage);
@@ -96,8 +97,21 @@ class DbImpl final : public Db, private ReadSampler {
 
   // Back-pressure.
   io::Status Throttle(size_t batch_bytes) EXCLUDES(jobs_mutex_);
-  void UpdatePressure(const Version& version);
-  bool NextLogIsMissing() const;
+  io::Status WaitForRoom() EXCLUDES(jobs_mutex_);
+  enum class Pressure : uint8_t {
+    kNone,
+    kBehind,     // a delay that grows with the backlog
+    kLogWrites,  // the device does not keep up with the log
+    kNextLog,    // has to be made
+    kMemtables,  // as many as there may be wait for being flushed
+    kLevel0,     // is at its stop trigger
+  };
+  Pressure WritePressure() const;
+  WritePacer::Load FlushLoad() const;
+  WritePacer::Load Level0Load() const;
+  uint64_t FlushProgress() const;
+  void ObserveFlush(bool flushing) EXCLUDES(pacer_mutex_);
+  void UpdatePressure(const Version& version) EXCLUDES(pacer_mutex_);
 
   // Recovery.
   io::Result<std::vector<Immutable>> ReplayOldLogs();
@@ -112,6 +126,8 @@ class DbImpl final : public Db, private ReadSampler {
   void FlushLoop() noexcept;
   void WorkerLoop(int index) noexcept;
   void UpkeepLoop() noexcept;
+  void LogFileLoop() noexcept;
+  bool HasRoomForLog() const { return RoomBytes() > options_.log_file_bytes; }
   void CommitLoop() noexcept;
   void RefreshRoom() EXCLUDES(jobs_mutex_);
   io::Status FlushOne(const Immutable& immutable);
@@ -172,6 +188,12 @@ class DbImpl final : public Db, private ReadSampler {
   mutable io::Mutex snapshot_mutex_;
   std::multiset<SequenceNumber> snapshots_ GUARDED_BY(snapshot_mutex_);
 
+  mutable io::Mutex pacer_mutex_;
+  WritePacer flush_pacer_ GUARDED_BY(pacer_mutex_){1'000'000'000};
+  // Compactions of level 0 take seconds each.
+  WritePacer level0_pacer_ GUARDED_BY(pacer_mutex_){10'000'000'000};
+  uint64_t level0_drained_count_ GUARDED_BY(pacer_mutex_) = 0;
+
   // Jobs: what waits, what runs.
   mutable io::Mutex jobs_mutex_;
   io::CondVar flush_wanted_;
@@ -208,6 +230,9 @@ class DbImpl final : public Db, private ReadSampler {
   std::atomic<uint64_t> stall_ns_{0};
   std::atomic<size_t> immutable_count_{0};
   std::atomic<size_t> level0_count_{0};
+  std::atomic<uint64_t> flush_count_{0};        // memtables flushed
+  std::atomic<uint64_t> flushing_bytes_{0};     // of the memtable being flushed; 0 = none is
+  std::atomic<uint64_t> flush_begin_bytes_{0};  // the limiter's flush_bytes when it began
   // Of the last look at the disk, less what was written since. A disk that cannot tell has room.
   std::atomic<int64_t> room_bytes_{int64_t{1} << 60};
   std::atomic<int64_t> delete_deadline_ms_;

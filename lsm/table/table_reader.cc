@@ -132,8 +132,10 @@ io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority
     return io::Status::Corruption(what, table.file->name());
   };
   // What was verified at open may have rotted since.
-  if (limiter != nullptr)
-    limiter->Acquire(expected.file_bytes - table.footer.filter.offset, priority);
+  if (limiter != nullptr) {
+    const AlignedRange meta = AlignedRange::Around(table.footer.filter.offset, expected.file_bytes);
+    limiter->Acquire(meta.bytes, priority);
+  }
   TRY(table.VerifyMeta());
 
   TableInfo found;
