@@ -44,7 +44,7 @@ io::Result<uint64_t> SizeBetween(std::string_view value, uint64_t least, uint64_
 io::Status SetCompactionRate(std::string_view value, MountOptions* options) {
   options->compaction_rate_auto = value == "auto";
   if (options->compaction_rate_auto) {
-    options->compaction_rate = kAutoCompactionRate;
+    options->compaction_rate = lsm::kRateAuto;
     return io::Status::Ok();
   }
   const uint64_t rate = TRY(ParseSize(value));

@@ -15,8 +15,6 @@ namespace terracefs::fs {
 
 enum class Transport : uint8_t { kAuto, kDev, kUring };
 
-inline constexpr uint64_t kAutoCompactionRate = 256 * io::kMiB;
-
 // Everything that `-o` says; the defaults are those of the mount options in the README.
 struct MountOptions {
   bool read_only = false;
@@ -36,7 +34,7 @@ struct MountOptions {
   uint64_t cache_bytes = 256 * io::kMiB;
   uint64_t memtable_bytes = 64 * io::kMiB;
   bool compaction_rate_auto = true;
-  uint64_t compaction_rate = kAutoCompactionRate;  // bytes per second; 0 = unlimited
+  uint64_t compaction_rate = lsm::kRateAuto;  // bytes per second; 0 = unlimited
   int compaction_workers = 1;
   int64_t delete_deadline_ms = 600'000;
   double garbage_ratio = 0.3;

@@ -71,14 +71,12 @@ RateLimiterStats RateLimiter::stats() const {
 // The first of the highest priority, or of all those below it if they are due.
 RateLimiter::Turn RateLimiter::NextLocked() const {
   CHECK(!waiting_.empty());
-  IoPriority highest = waiting_[0]->priority;
-  for (const Waiter* waiter : waiting_) highest = std::min(highest, waiter->priority);
-  const auto first = [this](auto condition) {
-    return static_cast<size_t>(std::find_if(waiting_.begin(), waiting_.end(), condition) -
-                               waiting_.begin());
-  };
-  const size_t top = first([&](const Waiter* waiter) { return waiter->priority == highest; });
-  const size_t lower = first([&](const Waiter* waiter) { return waiter->priority > highest; });
+  size_t top = 0;
+  for (size_t i = 1; i < waiting_.size(); ++i) {
+    if (waiting_[i]->priority < waiting_[top]->priority) top = i;
+  }
+  size_t lower = 0;
+  while (lower < waiting_.size() && waiting_[lower]->priority == waiting_[top]->priority) ++lower;
   if (lower == waiting_.size()) return {top, false, false};
   const uint64_t part_bytes = std::min(waiting_[lower]->left_bytes, kPartBytesMax);
   const bool lower_is_due = ahead_bytes_ >= kHighPartsPerLowPart * part_bytes;

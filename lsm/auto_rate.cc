@@ -23,7 +23,7 @@ constexpr double kCurrentSeconds = 0.3;
 constexpr double kSampleKeptSeconds = 1;    // latencies count as long without new ones
 constexpr double kBaselineOldSeconds = 30;  // then it is looked at again
 constexpr double kProbeSeconds = 0.5;
-constexpr double kCutPauseSeconds = 0.15;   // a cut has to show its effect first
+constexpr double kCutPauseSeconds = 0.15;  // a cut has to show its effect first
 // Latencies below this are nothing that storage has a part in.
 constexpr double kLatencyNsMin = 20'000;
 
@@ -82,7 +82,8 @@ uint64_t AutoRate::Update(const Tick& tick) {
   // A look at how the foreground would be without the background, if nobody knows any more.
   bool wanted = false;
   for (const Kind& kind : kinds_) {
-    wanted |= kind.current_ns > 0 && (kind.baseline_ns == 0 || kind.baseline_age_s > kBaselineOldSeconds);
+    wanted |=
+        kind.current_ns > 0 && (kind.baseline_ns == 0 || kind.baseline_age_s > kBaselineOldSeconds);
   }
   if (probe_left_s_ > 0) {
     probe_left_s_ -= seconds;
@@ -115,9 +116,9 @@ double AutoRate::Harm(const Tick& tick, bool quiet) {
       kind.current_ns = follow(kind.current_ns, kCurrentSeconds);
       kind.current_age_s = 0;
       if (quiet) {
-        kind.baseline_ns = follow(kind.baseline_ns, tick.background_bytes == 0
-                                                        ? kBaselineSeconds
-                                                        : kBaselineSecondsActive);
+        kind.baseline_ns =
+            follow(kind.baseline_ns,
+                   tick.background_bytes == 0 ? kBaselineSeconds : kBaselineSecondsActive);
         kind.baseline_age_s = 0;
       } else if (kind.baseline_ns > 0) {
         kind.baseline_ns = follow(kind.baseline_ns, kBaselineAgingSeconds);
@@ -141,9 +142,8 @@ double AutoRate::Floor(const Tick& tick) {
   const double kept = Decay(seconds, kAmplificationSeconds);
   foreground_bytes_ = foreground_bytes_ * kept + static_cast<double>(tick.foreground_bytes);
   background_bytes_ = background_bytes_ * kept + static_cast<double>(tick.background_bytes);
-  const double amplification =
-      std::clamp(background_bytes_ / std::max(foreground_bytes_, 1.0), kAmplificationMin,
-                 kAmplificationMax);
+  const double amplification = std::clamp(background_bytes_ / std::max(foreground_bytes_, 1.0),
+                                          kAmplificationMin, kAmplificationMax);
 
   double floor = std::max(static_cast<double>(kRateMin), kFlushHeadroom * written_per_second_);
   if (tick.level0_fullness > kLevel0FullnessBegin) {
@@ -166,9 +166,9 @@ double AutoRate::Floor(const Tick& tick) {
     if (reserves < kRoomReserves) floor = Between(floor, kMost, 1 - reserves / kRoomReserves);
   }
   if (tick.flush_fullness > kFlushFullnessBegin) {
-    floor = Between(floor, kMost,
-                    (tick.flush_fullness - kFlushFullnessBegin) /
-                        (kFlushFullnessEnd - kFlushFullnessBegin));
+    floor = Between(
+        floor, kMost,
+        (tick.flush_fullness - kFlushFullnessBegin) / (kFlushFullnessEnd - kFlushFullnessBegin));
   }
   return floor;
 }

@@ -42,18 +42,18 @@ class AutoRate {
 
   // What happened since the last tick, and how things are now.
   struct Tick {
-    double seconds = 0.1;  // since the last tick
+    double seconds = 0.1;                                          // since the last tick
     std::array<LatencyWindow::Sample, kOperationCount> latency{};  // by Operation, foreground only
     uint64_t foreground_bytes = 0;                                 // written
     uint64_t background_bytes = 0;                                 // granted by the limiter
     bool background_active = false;                                // a job ran or waits
     uint64_t pending_bytes = 0;                                    // PendingBytes
-    double level0_fullness = 0;      // tables / slow-down trigger
-    double flush_fullness = 0;       // backlog / where delays begin
-    uint64_t room_bytes = 0;         // Db::RoomBytes
-    uint64_t reserve_bytes = 0;      // what is kept beside it
-    uint64_t due_bytes = 0;          // to be rewritten for the deletion deadline
-    double due_seconds = 0;          // until it; with due_bytes
+    double level0_fullness = 0;                                    // tables / slow-down trigger
+    double flush_fullness = 0;                                     // backlog / where delays begin
+    uint64_t room_bytes = 0;                                       // Db::RoomBytes
+    uint64_t reserve_bytes = 0;                                    // what is kept beside it
+    uint64_t due_bytes = 0;  // to be rewritten for the deletion deadline
+    double due_seconds = 0;  // until it; with due_bytes
   };
 
   // The new rate, bytes per second.
@@ -77,11 +77,11 @@ class AutoRate {
 
   std::array<Kind, kOperationCount> kinds_{};
   double rate_ = kRateStart;
-  double written_per_second_ = 0;    // by the foreground, decaying maximum
-  double foreground_bytes_ = 0;      // decaying sums, for the write amplification
+  double written_per_second_ = 0;  // by the foreground, decaying maximum
+  double foreground_bytes_ = 0;    // decaying sums, for the write amplification
   double background_bytes_ = 0;
-  double foreground_age_s_ = 1e9;    // since it did anything
-  double probe_left_s_ = 0;          // of a look at the baseline
+  double foreground_age_s_ = 1e9;  // since it did anything
+  double probe_left_s_ = 0;        // of a look at the baseline
   double cut_age_s_ = 1e9;
 };
 

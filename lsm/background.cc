@@ -12,6 +12,10 @@ namespace terracefs::lsm {
 namespace {
 
 constexpr std::chrono::milliseconds kUpkeepInterval{250};
+constexpr std::chrono::milliseconds kRateTickInterval{100};
+constexpr int kRateTicksPerUpkeep = 3;
+// Compactions leave the processors to whom somebody waits for; flushes do not, for writers do.
+constexpr int kWorkerNice = 5;
 constexpr std::chrono::seconds kRetryInterval{1};
 constexpr std::chrono::milliseconds kQuiescencePoll{20};
 constexpr int64_t kMergeRetryMinNs = 1'000'000'000;
@@ -281,6 +285,7 @@ void DbImpl::WaitForWorkLocked(const Shape& shape) {
 
 void DbImpl::WorkerLoop(int index) noexcept {
   io::SetThreadName("lsm-compact");
+  io::SetThreadNice(kWorkerNice);
   const auto stop = [this]() -> io::Status {
     return stop_jobs_.load(std::memory_order_relaxed) ? io::Status::ShuttingDown()
                                                       : io::Status::Ok();
@@ -445,14 +450,16 @@ void DbImpl::LogFileLoop() noexcept {
 
 void DbImpl::UpkeepLoop() noexcept {
   io::SetThreadName("lsm-upkeep");
-  for (;;) {
+  for (int round = 0;; ++round) {
+    const bool ticking = rate_auto_.load(std::memory_order_relaxed);
     {
       io::MutexLock lock(jobs_mutex_);
       if (stopping_) return;
-      upkeep_wanted_.WaitFor(jobs_mutex_, kUpkeepInterval);
+      upkeep_wanted_.WaitFor(jobs_mutex_, ticking ? kRateTickInterval : kUpkeepInterval);
       if (stopping_) return;
     }
-    UpkeepOnce();
+    TickRate();
+    if (!ticking || round % kRateTicksPerUpkeep == 0) UpkeepOnce();
   }
 }
 
@@ -475,6 +482,7 @@ void DbImpl::RefreshRoom() {
                          (recycler_->KeptNumbers().empty() ? options_.log_file_bytes : 0);
   const uint64_t reserve =
       std::max(least, std::min((*free + table_bytes) / kReserveShare, io::kGiB)) + unflushed;
+  reserve_bytes_.store(reserve, std::memory_order_relaxed);
   room_bytes_.store(*free > reserve ? static_cast<int64_t>(*free - reserve) : 0,
                     std::memory_order_relaxed);
 }

@@ -21,7 +21,7 @@ DbImpl::DbImpl(const Options& options, io::Storage& storage)
     : options_(options),
       storage_(storage),
       limiter_(0, *options.clock),  // until Recover is done: the user waits for the mount
-      block_cache_(options.block_cache_bytes),
+      block_cache_(options.block_cache_bytes, *options.clock),
       table_cache_(storage, block_cache_, options.open_table_count_max),
       versions_(storage),
       environment_{storage_, options_, table_cache_, limiter_,
@@ -265,10 +265,10 @@ io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {
     TRY(queue_->Write(std::move(batch)));
     room_bytes_.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
   }
-  return durable ? queue_->Sync() : io::Status::Ok();
+  return durable ? TimedSync() : io::Status::Ok();
 }
 
-io::Status DbImpl::Sync() { return queue_ ? queue_->Sync() : io::Status::Ok(); }
+io::Status DbImpl::Sync() { return queue_ ? TimedSync() : io::Status::Ok(); }
 
 int64_t DbImpl::Counter(uint8_t id) const {
   CHECK(id < kCounterCount);
@@ -280,7 +280,6 @@ int64_t DbImpl::Counter(uint8_t id) const {
 
 // ---- Settings and statistics -------------------------------------------------------------------
 
-void DbImpl::SetCompactionRate(uint64_t bytes_per_second) { limiter_.SetRate(bytes_per_second); }
 void DbImpl::SetCompactionWorkers(int count) {
   io::MutexLock lock(jobs_mutex_);
   worker_count_.store(std::clamp(count, 1, kCompactionWorkersMax));
@@ -352,6 +351,7 @@ DbStats DbImpl::Stats() const {
   for (const DropRule rule : kDropRules) {
     stats.dropped[DropRuleName(rule)] = counters_.dropped[static_cast<size_t>(rule)].load();
   }
+  stats.rate_auto = rate_auto_.load(std::memory_order_relaxed);
   stats.limiter = limiter_.stats();
   stats.cache = block_cache_.stats();
   return stats;

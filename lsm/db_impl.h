@@ -14,6 +14,7 @@
 
 #include "io/base/mutex.h"
 #include "io/rate_limiter.h"
+#include "lsm/auto_rate.h"
 #include "lsm/compaction/job.h"
 #include "lsm/compaction/picker.h"
 #include "lsm/compaction/ranges_in_use.h"
@@ -30,11 +31,11 @@ namespace terracefs::lsm {
 
 // The engine. Sources: db_impl.cc (API, reads, writes), recovery.cc (Open and what it does),
 // background.cc (flush, compaction and upkeep threads), pressure.cc (who has to wait for them),
-// manual_compaction.cc (Compact and its estimate), verify.cc.
+// steering.cc (at what rate they work), manual_compaction.cc (Compact and its estimate), verify.cc.
 //
-// Locks, in the order they may be taken: the write queue's, garbage_mutex_, jobs_mutex_, the version
-// set's, view_mutex_, pacer_mutex_. None but the write queue's (on rotation), the version set's
-// manifest lock and garbage_mutex_ is held across I/O.
+// Locks, in the order they may be taken: the write queue's, rate_mutex_, garbage_mutex_, jobs_mutex_,
+// the version set's, view_mutex_, pacer_mutex_. None but the write queue's (on rotation), the version
+// set's manifest lock and garbage_mutex_ is held across I/O.
 class DbImpl final : public Db, private ReadSampler {
  public:
   DbImpl(const Options& options, io::Storage& storage);
@@ -126,6 +127,9 @@ class DbImpl final : public Db, private ReadSampler {
   void FlushLoop() noexcept;
   void WorkerLoop(int index) noexcept;
   void UpkeepLoop() noexcept;
+  void TickRate() EXCLUDES(rate_mutex_, jobs_mutex_);
+  void LookForWork(AutoRate::Tick* tick) EXCLUDES(jobs_mutex_);
+  io::Status TimedSync();
   void LogFileLoop() noexcept;
   bool HasRoomForLog() const { return RoomBytes() > options_.log_file_bytes; }
   void CommitLoop() noexcept;
@@ -194,6 +198,15 @@ class DbImpl final : public Db, private ReadSampler {
   WritePacer level0_pacer_ GUARDED_BY(pacer_mutex_){10'000'000'000};
   uint64_t level0_drained_count_ GUARDED_BY(pacer_mutex_) = 0;
 
+  // With kRateAuto; held while the limiter's rate is set, so that a fixed rate has the last word.
+  io::Mutex rate_mutex_;
+  std::optional<AutoRate> auto_rate_ GUARDED_BY(rate_mutex_);
+  AutoRate::Tick last_tick_ GUARDED_BY(rate_mutex_);  // what is looked up less often
+  int64_t ticked_ns_ GUARDED_BY(rate_mutex_) = 0;
+  uint64_t tick_count_ GUARDED_BY(rate_mutex_) = 0;
+  uint64_t ticked_user_bytes_ GUARDED_BY(rate_mutex_) = 0;
+  uint64_t ticked_background_bytes_ GUARDED_BY(rate_mutex_) = 0;
+
   // Jobs: what waits, what runs.
   mutable io::Mutex jobs_mutex_;
   io::CondVar flush_wanted_;
@@ -235,6 +248,9 @@ class DbImpl final : public Db, private ReadSampler {
   std::atomic<uint64_t> flush_begin_bytes_{0};  // the limiter's flush_bytes when it began
   // Of the last look at the disk, less what was written since. A disk that cannot tell has room.
   std::atomic<int64_t> room_bytes_{int64_t{1} << 60};
+  std::atomic<uint64_t> reserve_bytes_{0};  // kept beside the room
+  LatencyWindow sync_latency_;              // of callers who had something to sync
+  std::atomic<bool> rate_auto_{false};      // whether auto_rate_ is there
   std::atomic<int64_t> delete_deadline_ms_;
   std::atomic<int64_t> commit_interval_ms_;
   std::atomic<double> garbage_ratio_;

@@ -26,7 +26,7 @@ TEST(MountOptionsTest, NothingMeansTheDefaults) {
     EXPECT_EQ(options.cache_bytes, 256 * io::kMiB);
     EXPECT_EQ(options.memtable_bytes, 64 * io::kMiB);
     EXPECT_TRUE(options.compaction_rate_auto);
-    EXPECT_EQ(options.compaction_rate, 256 * io::kMiB);
+    EXPECT_EQ(options.compaction_rate, lsm::kRateAuto);
     EXPECT_EQ(options.compaction_workers, 1);
     EXPECT_EQ(options.delete_deadline_ms, 600'000);
     EXPECT_EQ(options.garbage_ratio, 0.3);

@@ -12,6 +12,7 @@
 #include "io/base/clock.h"
 #include "io/base/log.h"
 #include "io/base/random.h"
+#include "lsm/auto_rate.h"
 #include "lsm/file_names.h"
 #include "lsm/table/table_format.h"
 #include "tests/support/sim_storage.h"
@@ -362,6 +363,35 @@ TEST_F(DbTest, ClosingInterruptsAThrottledCompaction) {
   db_.reset();
   Open();
   EXPECT_EQ(Get("k1399").substr(0, 3), "399");
+}
+
+TEST_F(DbTest, TheAutomaticRateFollowsTheForegroundUntilAFixedOneIsSet) {
+  options_.compaction_rate = kRateAuto;
+  options_.clock = &io::SystemClock();
+  Reopen();
+  EXPECT_TRUE(db_->Stats().rate_auto);
+  ASSERT_TRUE(Put("a", "1", true).ok());
+  // Nobody is there for a while: the background gets everything.
+  EXPECT_TRUE(Eventually([&] { return db_->Stats().limiter.rate == AutoRate::kRateMax; }));
+  db_->SetCompactionRate(20 * io::kMiB);
+  std::this_thread::sleep_for(std::chrono::milliseconds(250));
+  EXPECT_FALSE(db_->Stats().rate_auto);
+  EXPECT_EQ(db_->Stats().limiter.rate, 20 * io::kMiB);
+  db_->SetCompactionRate(kRateAuto);
+  EXPECT_TRUE(db_->Stats().rate_auto);
+  EXPECT_EQ(db_->Stats().limiter.rate, AutoRate::kRateStart);
+}
+
+TEST_F(DbTest, OpenIsNotLimited) {
+  Fill("k", 1000, 500);  // 500 KB, twice the burst
+  ASSERT_TRUE(db_->Sync().ok());
+  options_.clock = &io::SystemClock();
+  options_.compaction_rate = 1;  // a byte per second
+  const auto begin = std::chrono::steady_clock::now();
+  CrashAndOpen();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_EQ(Get("k1999").substr(0, 3), "999");
+  EXPECT_EQ(db_->Stats().limiter.rate, 1U);
 }
 
 TEST_F(DbTest, AFailedLogWriteIsStickyButReadsGoOn) {

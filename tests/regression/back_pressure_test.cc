@@ -42,9 +42,7 @@ TEST(BackPressureTest, AWriterAheadOfALimitedFlushIsSlowedDownNotStopped) {
     written += value.size();
   }
   std::sort(waits.begin(), waits.end());
-  const auto ms = [](std::chrono::nanoseconds ns) {
-    return static_cast<double>(ns.count()) / 1e6;
-  };
+  const auto ms = [](std::chrono::nanoseconds ns) { return static_cast<double>(ns.count()) / 1e6; };
   RecordProperty("write_max_ms", std::to_string(ms(waits.back())));
   RecordProperty("written", std::to_string(written));
   // One memtable takes half a second to flush; a writer must not get to feel it.
