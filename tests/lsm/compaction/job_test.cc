@@ -106,6 +106,10 @@ TEST_F(JobTest, AMergeOfGarbageLeavesNoTable) {
   const FileRef source = bench_.WriteTable({{"a", 9, "-"}, {"b", 8, "-"}});
   const FileRef target = bench_.WriteTable({{"a", 5, "x"}, {"b", 4, "x"}});
   SetVersion({{1, source}, {2, target}});
+  testing::FaultRule rule;  // H1, Q9: not even made and removed again
+  rule.operation = testing::FaultOperation::kCreate;
+  rule.fault_count = testing::kFaultForever;
+  bench_.storage().faults().Add(rule);
   const auto edit = Merge(Plan(1, 2, {source}, {target}));
   ASSERT_TRUE(edit.ok()) << edit.status().ToString();
   EXPECT_TRUE(edit->added_files.empty());
@@ -343,10 +347,11 @@ TEST_F(JobTest, AReadErrorAnywhereInAnInputFailsTheMergeAndKeepsTheInputs) {
 TEST_F(JobTest, AnOutputThatDoesNotReadBackFailsTheMerge) {
   const FileRef source = bench_.WriteTable({{"a", 9, "x"}, {"b", 8, "y"}});
   SetVersion({{0, source}});
-  testing::FaultRule rule;  // what is on the disk is not what was written: the footer is missing
-  rule.operation = testing::FaultOperation::kRead;
+  testing::FaultRule rule;  // a disk that says it wrote all, and lost the second half
+  rule.operation = testing::FaultOperation::kWrite;
   rule.name_part = FileName(FileKind::kTable, source->number + 1);
-  rule.status = io::Status::Corruption("table magic 0");
+  rule.status = io::Status::Ok();
+  rule.effect = testing::FaultEffect::kHalf;
   bench_.storage().faults().Add(rule);
   const auto edit = Merge(Plan(0, 1, {source}));
   ASSERT_FALSE(edit.ok());

@@ -105,8 +105,9 @@ TEST_F(TableSetWriterTest, ATableThatDoesNotReadBackFailsTheJob) {
   ASSERT_TRUE(writer.Add(Key("a"), "1").ok());
   // The write says that it was done, and was done by half.
   testing::FaultRule rule;
-  rule.operation = FaultOperation::kOpen;
-  rule.status = io::Status::Corruption("injected");
+  rule.operation = FaultOperation::kWrite;
+  rule.status = io::Status::Ok();
+  rule.effect = testing::FaultEffect::kHalf;
   bench_.storage().faults().Add(rule);
   const auto files = writer.Finish();
   ASSERT_FALSE(files.ok());

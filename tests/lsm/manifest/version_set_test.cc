@@ -209,6 +209,11 @@ TEST_F(VersionSetTest, CurrentIsReadWithCare) {
     storage_->PutContents(kCurrentFileName, c.contents);
     const io::Status status = OpenStatus();
     EXPECT_EQ(status.code(), c.code) << c.contents << ": " << status.ToString();
+    if (c.code != io::StatusCode::kNotSupported) continue;
+    // Says which it is.
+    EXPECT_NE(status.ToString().find(c.contents.substr(0, c.contents.find('\n'))),
+              std::string::npos)
+        << status.ToString();
   }
   storage_->PutContents(kCurrentFileName, "terracefs-lsm 3\nMANIFEST-000099\n");
   EXPECT_FALSE(OpenStatus().ok()) << "names a manifest that is not there";
@@ -240,6 +245,27 @@ TEST_F(VersionSetTest, AnEditThatDoesNotFitIsRefusedAndNotSticky) {
   EXPECT_TRUE(set_->LogAndApply(edit, nullptr).Is(io::StatusCode::kCorruption));
   EXPECT_TRUE(set_->error().ok());
   EXPECT_TRUE(Add(1, PutTable({20, "a", "b"})).ok());
+}
+
+// C1.
+TEST_F(VersionSetTest, CompactPointersSurviveACrashAndANewManifest) {
+  VersionEdit edit;
+  edit.compact_pointers = {{1, "m"}, {4, "x"}};
+  ASSERT_TRUE(set_->LogAndApply(std::move(edit), nullptr).ok());
+  CompactPointers expected;
+  expected[1] = "m";
+  expected[4] = "x";
+  EXPECT_EQ(set_->compact_pointers(), expected);
+  CrashAndOpen();  // from the record; writes a snapshot
+  EXPECT_EQ(set_->compact_pointers(), expected);
+  VersionEdit later;
+  later.compact_pointers = {{1, ""}, {2, "b"}};
+  ASSERT_TRUE(set_->LogAndApply(std::move(later), nullptr).ok());
+  expected[1] = "";
+  expected[2] = "b";
+  CrashAndOpen();
+  CrashAndOpen();  // from the snapshot
+  EXPECT_EQ(set_->compact_pointers(), expected);
 }
 
 TEST_F(VersionSetTest, AFailedWriteOrSyncIsSticky) {

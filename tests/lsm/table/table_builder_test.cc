@@ -46,6 +46,29 @@ TEST(TableBuilderTest, InfoSaysWhatWentIn) {
   }
 }
 
+// Those through which a scan walks without finding anything.
+TEST(TableBuilderTest, BlocksOfTombstonesAreCounted) {
+  const auto bytes_of = [](uint64_t every) {
+    Model model;
+    std::string time;
+    io::PutFixed64(&time, 1000);
+    for (uint64_t i = 0; i < 2000; ++i) {
+      const bool deletion = i >= 1000 && i % every == 0;
+      model[Key(PageKey(i), 1, deletion ? EntryKind::kDelete : EntryKind::kValue)] = time;
+    }
+    TableOptions options;
+    options.block_bytes = 512;
+    OpenedTable table(model, options);
+    EXPECT_EQ(table.info.tombstone_block_bytes, table.reader->info().tombstone_block_bytes);
+    return static_cast<double>(table.info.tombstone_block_bytes) /
+           static_cast<double>(table.info.file_bytes);
+  };
+  EXPECT_GT(bytes_of(1), 0.4) << "all of the second half";
+  EXPECT_LT(bytes_of(1), 0.55);
+  EXPECT_GT(bytes_of(2), 0.2) << "every other one: at least every other block";
+  EXPECT_DOUBLE_EQ(bytes_of(3), 0) << "a third is no half of any block";
+}
+
 TEST(TableBuilderTest, EstimateIsCloseToTheFile) {
   for (const int zstd_level : {0, 1}) {
     MemoryStorage storage;
