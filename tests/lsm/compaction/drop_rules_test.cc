@@ -121,8 +121,8 @@ TEST(DropRulesTest, DeadEntriesGoWhateverTheirVersionAndTheSnapshots) {
   EXPECT_EQ(rules.dead_until(), "f");
 }
 
-// Q2 (dgraph #1422): what decides is each key, not the hull of the source tables. A tombstone of the
-// target level beyond that hull still has a value below it.
+// Q2 (dgraph #1422): what decides is each key, not the hull of the source tables. A tombstone of
+// the target level beyond that hull still has a value below it.
 TEST(DropRulesTest, EachTombstoneIsJudgedByItsOwnKey) {
   const auto version =
       MakeVersion({{1, {1, "c", "d"}}, {2, {2, "a", "k"}}, {3, {3, "h", "h"}}, {5, {4, "j", "j"}}});

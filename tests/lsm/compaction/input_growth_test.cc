@@ -293,7 +293,8 @@ class RandomLevelsTest : public InputGrowthTest {
     uint64_t at = random.Uniform(10);
     while (at < 150 && nodes.size() < 14) {
       const uint64_t end = at + random.Uniform(12);
-      const uint64_t bytes = random.OneIn(8) ? 1 + random.Uniform(5) : 100 * (1 + random.Uniform(9));
+      const uint64_t bytes =
+          random.OneIn(8) ? 1 + random.Uniform(5) : 100 * (1 + random.Uniform(9));
       nodes.push_back({first_number + nodes.size(), at, end, bytes, random.OneIn(8)});
       at = end + 1 + random.Uniform(density);
     }
@@ -344,9 +345,8 @@ class RandomLevelsTest : public InputGrowthTest {
         end = std::max(end, node.end);
       }
     }
-    return std::none_of(used_.begin(), used_.end(), [&](const Node& node) {
-      return node.begin <= end && begin <= node.end;
-    });
+    return std::none_of(used_.begin(), used_.end(),
+                        [&](const Node& node) { return node.begin <= end && begin <= node.end; });
   }
   void ExpectFirstThatMayRun(const std::optional<CompactionPlan>& plan,
                              const std::vector<Choice>& choices) const {
@@ -379,9 +379,8 @@ TEST_F(RandomLevelsTest, RoundRobinAgreesWithBruteForce) {
   ForEachSeed(1, 20'000, [this](uint64_t seed) {
     Build(seed);
     const auto may_run = [this](const Choice& choice) { return MayRun(choice); };
-    ExpectFirstThatMayRun(
-        PickRoundRobin(Context(), 2),
-        BruteForce(source_, target_, Limit()).RoundRobin(pointer_, may_run));
+    ExpectFirstThatMayRun(PickRoundRobin(Context(), 2),
+                          BruteForce(source_, target_, Limit()).RoundRobin(pointer_, may_run));
   });
 }
 

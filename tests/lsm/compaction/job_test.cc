@@ -37,16 +37,14 @@ class JobTest : public ::testing::Test {
   }
   io::Result<VersionEdit> Merge(const CompactionPlan& plan, SequenceNumber snapshot = 1000) {
     bytes_ = std::make_unique<JobBytes>();
-    const MergeJob job{plan,          shape_, ComputeLevelTargets(bench_.options(), *shape_.version),
-                       snapshot,      777,    [this] { return Step(); },
+    const MergeJob job{plan,        shape_, ComputeLevelTargets(bench_.options(), *shape_.version),
+                       snapshot,    777,    [this] { return Step(); },
                        bytes_.get()};
     MergeResult result = TRY(RunMerge(bench_.environment(), job, &counters_));
     skipped_count_ = result.skipped_count;
     return std::move(result.edit);
   }
-  io::Status Step() {
-    return ++steps_ >= stop_after_ ? io::Status::Cancelled() : io::Status::Ok();
-  }
+  io::Status Step() { return ++steps_ >= stop_after_ ? io::Status::Cancelled() : io::Status::Ok(); }
   io::Result<VersionEdit> Flush(const MemTable& table, SequenceNumber snapshot = 1000) {
     return RunFlush(
         bench_.environment(), table, shape_, snapshot, [this] { return Step(); }, &counters_);
@@ -419,9 +417,8 @@ TEST(SplitPointsTest, PartsAreDisjointAndLargeEnough) {
     // What begins in a part, by the points around it.
     std::vector<uint64_t> parts(points.size() + 1, 0);
     for (const FileRef& file : files) {
-      const auto part =
-          std::upper_bound(points.begin(), points.end(), file->smallest_user_key()) -
-          points.begin();
+      const auto part = std::upper_bound(points.begin(), points.end(), file->smallest_user_key()) -
+                        points.begin();
       parts[static_cast<size_t>(part)] += file->info.file_bytes;
     }
     for (size_t i = 1; i < points.size(); ++i) EXPECT_LT(points[i - 1], points[i]);

@@ -67,8 +67,7 @@ TEST(LevelTargetsTest, LevelsThatTheSizeNoLongerCallsForDrain) {
 }
 
 TEST(LevelTargetsTest, AHugeStoreHasItsBaseAtLevel1) {
-  const LevelTargets targets =
-      TargetsOf(DynamicOptions(), {{0, 0, 0, 0, 0, 0, uint64_t{1} << 62}});
+  const LevelTargets targets = TargetsOf(DynamicOptions(), {{0, 0, 0, 0, 0, 0, uint64_t{1} << 62}});
   EXPECT_EQ(targets.base_level, 1);
   EXPECT_GT(targets.bytes[1], 1000U);
 }

@@ -214,9 +214,8 @@ TEST_F(PickerTest, AnOverfullNextLevelComesFirst) {
   SetTables({{1, {1, "a", "c", 50'000}}, {2, {2, "a", "b", 200'000}}});
   EXPECT_EQ(Picked(), "move size 2>3 [2]");
   // 50.0 / 1.1 against 1.1 / 0.9.
-  SetTables({{1, {1, "a", "c", 500'000}},
-             {2, {2, "a", "b", 110'000}},
-             {3, {3, "x", "z", 900'000}}});
+  SetTables(
+      {{1, {1, "a", "c", 500'000}}, {2, {2, "a", "b", 110'000}}, {3, {3, "x", "z", 900'000}}});
   EXPECT_EQ(Picked(), "size 1>2 [1]+[2]");
 }
 
@@ -603,8 +602,7 @@ TEST_F(PickerTest, DoingWhatItSaysComesToAnEnd) {
   ForEachSeed(1, 400, [this](uint64_t seed) {
     io::Random random(seed);
     options_.dynamic_levels = random.OneIn(2);
-    options_.picking =
-        random.OneIn(2) ? Options::Picking::kRatio : Options::Picking::kRoundRobin;
+    options_.picking = random.OneIn(2) ? Options::Picking::kRatio : Options::Picking::kRoundRobin;
     std::vector<PlacedTable> tables;
     FileNumber number = 1;
     for (int level = kLevelCount - 1; level >= 0; --level) {

@@ -30,19 +30,17 @@ class TreeModel {
     options_.l0_compaction_trigger = 1 + static_cast<int>(random_.Uniform(4));
     options_.l0_slowdown_trigger = 6;
     options_.memtable_bytes = 200;
-    options_.level1_bytes = 300 + random_.Uniform(2000);
-    options_.level_multiplier = 2 + static_cast<int>(random_.Uniform(4));
+    ChangeLevels();
     options_.table_bytes = 100 + random_.Uniform(500);
     options_.merge_tables_max = 2 + static_cast<int>(random_.Uniform(20));
-    options_.dynamic_levels = !random_.OneIn(3);
-    options_.picking =
-        random_.OneIn(2) ? Options::Picking::kRatio : Options::Picking::kRoundRobin;
+    options_.picking = random_.OneIn(2) ? Options::Picking::kRatio : Options::Picking::kRoundRobin;
     if (random_.OneIn(2)) options_.domain_of = DomainOf;
   }
 
   void Run() {
     for (int step = 0; step < 400 && !::testing::Test::HasFailure(); ++step) {
       now_ += static_cast<int64_t>(random_.Uniform(10));
+      if (random_.OneIn(60)) ChangeLevels();
       switch (random_.Uniform(6)) {
         case 0:
         case 1:
@@ -69,6 +67,13 @@ class TreeModel {
  private:
   // A key's newest sequence; one version of a key in a table is enough to see who passes whom.
   using Entries = std::map<uint64_t, SequenceNumber>;
+
+  // As when a store is opened with other options, or has shrunk: levels come and have to drain.
+  void ChangeLevels() {
+    options_.level1_bytes = 100 + random_.Uniform(2000);
+    options_.level_multiplier = 2 + static_cast<int>(random_.Uniform(4));
+    options_.dynamic_levels = !random_.OneIn(3);
+  }
 
   PickContext Context() {
     PickContext context{shape_, options_, in_use_};
@@ -198,9 +203,9 @@ class TreeModel {
     } else {
       bool deeper = false;
       for (int level = plan.output_level + 1; level < kLevelCount; ++level) {
-        deeper |= !shape_.version
-                       ->Overlapping(level, plan.smallest_user_key(), plan.largest_user_key())
-                       .empty();
+        deeper |=
+            !shape_.version->Overlapping(level, plan.smallest_user_key(), plan.largest_user_key())
+                 .empty();
       }
       for (const Entries& part : CutOutputs(plan, merged, skipped)) {
         edit.added_files.push_back({plan.output_level, MakeModelTable(part, deeper)});
@@ -238,7 +243,8 @@ class TreeModel {
     return parts;
   }
 
-  // From level 0, newest table first, downwards, each version of a key is older than the one before.
+  // From level 0, newest table first, downwards, each version of a key is older than the one
+  // before.
   void CheckOrder() {
     std::map<uint64_t, SequenceNumber> seen;
     for (int level = 0; level < kLevelCount; ++level) {

@@ -109,9 +109,9 @@ TEST(VersionEditTest, HostileFieldsAreCorruption) {
     return edit.Encode();
   };
   const std::string hostile[] = {
-      std::string("\0", 1),        // tag 0
-      std::string("\x0b\x01", 2),  // a tag of the future
-      std::string("\x09\x01", 2),  // half a secret
+      std::string("\0", 1),            // tag 0
+      std::string("\x0b\x01", 2),      // a tag of the future
+      std::string("\x09\x01", 2),      // half a secret
       std::string("\x0a\x07\x00", 3),  // pointer of level 7
       std::string("\xff", 1),
       std::string("\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",

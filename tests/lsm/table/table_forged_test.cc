@@ -196,8 +196,8 @@ TEST_F(TableForgedTest, WrongPropertiesAreFoundByVerify) {
   for (const auto& spoil :
        {+[](TableInfo* i) { ++i->tombstone_count; },
         +[](TableInfo* i) { i->oldest_tombstone_seconds = 5; },
-        +[](TableInfo* i) { ++i->hidden_count; },
-        +[](TableInfo* i) { ++i->raw_bytes; }, +[](TableInfo* i) { i->smallest_sequence = 0; },
+        +[](TableInfo* i) { ++i->hidden_count; }, +[](TableInfo* i) { ++i->raw_bytes; },
+        +[](TableInfo* i) { i->smallest_sequence = 0; },
         +[](TableInfo* i) { i->largest_sequence = 100; },
         +[](TableInfo* i) { i->smallest = Key("A", 1); }}) {
     Forger forger(SampleBlocks());
