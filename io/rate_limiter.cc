@@ -57,6 +57,11 @@ void RateLimiter::Shutdown() {
   GrantLocked();
 }
 
+uint64_t RateLimiter::RequestBytesMax() const {
+  MutexLock lock(mutex_);
+  return OpenLocked() ? UINT64_MAX : std::max(bucket_.burst(), kRequestBytesMin);
+}
+
 RateLimiterStats RateLimiter::stats() const {
   MutexLock lock(mutex_);
   RateLimiterStats stats;

@@ -32,9 +32,10 @@ struct RateLimiterStats {
 };
 
 // A token bucket for every byte that background work reads or writes, flush included. In any window
-// of w seconds at most rate * w + burst bytes are granted, where burst = max(rate / 100, 256 KiB).
-// (A caller moves what it was granted in one request, so what a device sees of a caller may lag by
-// the size of one.)
+// of w seconds at most rate * w + max(rate / 400, 64 KiB) bytes are granted. A caller that moves
+// what it was granted in requests of RequestBytesMax lags by less than one of them, so what a
+// device sees stays below rate * w + burst with burst = max(rate / 100, 256 KiB) for as many
+// callers at a time as there are by default.
 //
 // Requests are granted in parts of at most 64 KiB. The highest priority goes first, but whenever it
 // has got nine parts' worth of bytes, one part goes to the lower ones, if any waits. Among equals,
@@ -53,6 +54,9 @@ class RateLimiter {
   void SetRate(uint64_t bytes_per_second) EXCLUDES(mutex_);
   // Lets every waiter through from now on.
   void Shutdown() EXCLUDES(mutex_);
+  // How much to ask for, and move, at a time; at least kRequestBytesMin.
+  uint64_t RequestBytesMax() const EXCLUDES(mutex_);
+  static constexpr uint64_t kRequestBytesMin = 128 << 10;
   RateLimiterStats stats() const EXCLUDES(mutex_);
   // Bytes granted to IoPriority::kFlush so far: how far a flush is. Lock-free.
   uint64_t flush_bytes() const { return flush_bytes_.load(std::memory_order_relaxed); }

@@ -21,16 +21,24 @@ Status SequentialWriter::Append(std::string_view data) {
     Slot& slot = slots_[current_];
     // Memory is taken when it is needed: most small files never fill their first buffer.
     if (slot.buffer.empty()) slot.buffer = AlignedBuffer(kBufferBytes);
-    const size_t bytes = std::min(data.size(), kBufferBytes - used_bytes_);
+    if (used_bytes_ == 0) request_bytes_ = RequestBytes();
+    const size_t bytes = std::min(data.size(), request_bytes_ - used_bytes_);
     std::memcpy(slot.buffer.data() + used_bytes_, data.data(), bytes);
     used_bytes_ += bytes;
     offset_ += bytes;
     data.remove_prefix(bytes);
-    if (used_bytes_ == kBufferBytes) {
+    if (used_bytes_ == request_bytes_) {
       if (Status status = SubmitCurrent(); !status.ok()) return status;
     }
   }
   return error_;
+}
+
+// A slow limiter lets little through at a time.
+size_t SequentialWriter::RequestBytes() const {
+  if (limiter_ == nullptr) return kBufferBytes;
+  const uint64_t bytes = std::min<uint64_t>(kBufferBytes, limiter_->RequestBytesMax());
+  return bytes / kDirectAlignment * kDirectAlignment;
 }
 
 Status SequentialWriter::Finish() {

@@ -38,6 +38,7 @@ class SequentialWriter {
     IoRequest request;
     bool in_flight = false;
   };
+  size_t RequestBytes() const;
   Status SubmitCurrent();
   Status CutToLength();
   Status WaitFor(Slot& slot);
@@ -47,7 +48,8 @@ class SequentialWriter {
   const IoPriority priority_;
   std::array<Slot, kBufferCount> slots_;
   size_t current_ = 0;
-  size_t used_bytes_ = 0;  // of the current slot
+  size_t used_bytes_ = 0;                // of the current slot
+  size_t request_bytes_ = kBufferBytes;  // at which the current buffer is sent off
   uint64_t offset_ = 0;
   uint64_t written_offset_ = 0;
   Status error_;

@@ -514,8 +514,8 @@ void DbImpl::UpkeepOnce() {
 void DbImpl::RefreshGarbage() {
   io::MutexLock garbage_lock(garbage_mutex_);
   const Shape shape = versions_.shape();
-  if (shape.drops->empty() || (shape.version == garbage_known_.lock() &&
-                               shape.drop_sequence == garbage_known_sequence_)) {
+  if (shape.drops->empty() ||
+      (shape.version == garbage_known_.lock() && shape.drop_sequence == garbage_known_sequence_)) {
     return;
   }
   garbage_known_ = shape.version;

@@ -33,9 +33,9 @@ namespace terracefs::lsm {
 // background.cc (flush, compaction and upkeep threads), pressure.cc (who has to wait for them),
 // steering.cc (at what rate they work), manual_compaction.cc (Compact and its estimate), verify.cc.
 //
-// Locks, in the order they may be taken: the write queue's, rate_mutex_, garbage_mutex_, jobs_mutex_,
-// the version set's, view_mutex_, pacer_mutex_. None but the write queue's (on rotation), the version
-// set's manifest lock and garbage_mutex_ is held across I/O.
+// Locks, in the order they may be taken: the write queue's, rate_mutex_, garbage_mutex_,
+// jobs_mutex_, the version set's, view_mutex_, pacer_mutex_. None but the write queue's (on
+// rotation), the version set's manifest lock and garbage_mutex_ is held across I/O.
 class DbImpl final : public Db, private ReadSampler {
  public:
   DbImpl(const Options& options, io::Storage& storage);

@@ -158,8 +158,8 @@ CompactionPlan CompletePlan(const PickContext& context, int level, std::vector<F
   plan.inputs[1] = context.version().Overlapping(plan.output_level, plan.smallest_user_key(),
                                                  plan.largest_user_key());
   FindGrandparents(context, &plan);
-  // Nothing to merge with, nothing to drop, nothing to compress, and the next merge stays affordable
-  // (Q24). Level-0 tables must also not overlap each other.
+  // Nothing to merge with, nothing to drop, nothing to compress, and the next merge stays
+  // affordable (Q24). Level-0 tables must also not overlap each other.
   const bool clean = std::none_of(plan.inputs[0].begin(), plan.inputs[0].end(),
                                   [](const FileRef& file) { return HasGarbage(*file); });
   const bool alone = level > 0 || plan.inputs[0].size() == 1;

@@ -155,7 +155,9 @@ class MergePart {
     }
     CountBytes();
     counts_ = CountsOf(loop, rules_, writer_);
-    input_.reset();  // in this thread: it waits for the reads that the thread has begun
+    // In this thread, for they wait for the reads and writes that the thread has begun.
+    input_.reset();
+    writer_.CloseOpenTable();
   }
 
   const io::Status& status() const { return status_; }

@@ -367,8 +367,8 @@ std::optional<CompactionPlan> PickManual(const PickContext& context, const Manua
   if (source.empty()) return std::nullopt;
   if (slice.in_place) return InPlacePlan(context, slice.level, std::move(source), "manual");
   CompactionPlan plan = CompletePlan(context, slice.level, std::move(source), "manual");
-  // Level-0 tables are as flushed: whoever asks for a compaction wants them cut to size. And a filter
-  // is to be asked.
+  // Level-0 tables are as flushed: whoever asks for a compaction wants them cut to size. And a
+  // filter is to be asked.
   if (slice.level == 0 || context.options.compaction_filter != nullptr) {
     plan.kind = CompactionPlan::Kind::kMerge;
   }

@@ -38,12 +38,15 @@ TableSetWriter::TableSetWriter(const JobEnvironment& environment, const TableOpt
       drop_sequence_(drop_sequence) {}
 
 TableSetWriter::~TableSetWriter() {
-  builder_.reset();
-  if (open_number_ != 0) {
-    environment_.storage.Remove(FileName(FileKind::kTable, open_number_))
-        .IgnoreError("an orphan; the next open removes it");
-  }
+  CloseOpenTable();
   RemoveTables(environment_, finished_);
+}
+
+void TableSetWriter::CloseOpenTable() {
+  builder_.reset();
+  if (open_number_ == 0) return;
+  environment_.storage.Remove(FileName(FileKind::kTable, std::exchange(open_number_, 0)))
+      .IgnoreError("an orphan; the next open removes it");
 }
 
 io::Status TableSetWriter::Add(std::string_view internal_key, std::string_view value) {

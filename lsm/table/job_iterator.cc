@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace terracefs::lsm {
 
 JobIterator::JobIterator(std::shared_ptr<const TableFile> table, const JobReads& reads)
@@ -120,6 +122,10 @@ bool JobIterator::HaveBlock(size_t block) {
 // limiter grants it, so that the first does not wait for the tokens of the last.
 void JobIterator::Prefetch() {
   const TableIndex& index = table_.index;
+  size_t run_bytes_max = kReadRunBytesMax;
+  if (reads_.limiter != nullptr) {
+    run_bytes_max = std::min<uint64_t>(run_bytes_max, reads_.limiter->RequestBytesMax());
+  }
   while (chunk_count_ < kChunkCount && next_block_ < index.block_count()) {
     Chunk& last = chunk(chunk_count_);
     last.block_begin = next_block_;
@@ -127,7 +133,7 @@ void JobIterator::Prefetch() {
     last.range = AlignedRange::Around(offset, index.handle(next_block_).end());
     for (++next_block_; next_block_ < index.block_count(); ++next_block_) {
       const AlignedRange longer = AlignedRange::Around(offset, index.handle(next_block_).end());
-      if (longer.bytes > kReadRunBytesMax) break;
+      if (longer.bytes > run_bytes_max) break;
       last.range = longer;
     }
     last.block_end = next_block_;

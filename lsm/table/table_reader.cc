@@ -45,7 +45,7 @@ io::Result<std::optional<PinnedEntry>> TableReader::Get(const ReadOptions& optio
   std::shared_ptr<const Block> block = table.CachedBlock(handle);
   if (block == nullptr) {
     if (options.cache_only) {
-      if (missing != nullptr) *missing = {this, handle};
+      if (missing != nullptr) *missing = {shared_from_this(), handle};
       return io::Status::WouldBlock();
     }
     block = TRY(table.ReadBlock(handle, options.fill_cache));

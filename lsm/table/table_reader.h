@@ -27,10 +27,10 @@ struct PinnedEntry {
   std::shared_ptr<const Block> block;
 };
 
-// A data block that a cache-only look-up would have had to read. Whoever keeps one keeps the table
-// open.
+// A data block that a cache-only look-up would have had to read. Keeps its table open: the table cache
+// may let go of it meanwhile.
 struct MissingBlock {
-  class TableReader* table = nullptr;
+  std::shared_ptr<class TableReader> table;
   BlockHandle handle;
 };
 
@@ -45,7 +45,7 @@ struct JobReads {
 
 // An open table. Index and filter are in memory. Safe from any thread. Damage in a block makes
 // the reads that need it fail with Corruption naming file and offset, and no others.
-class TableReader {
+class TableReader : public std::enable_shared_from_this<TableReader> {
  public:
   // Verifies footer, index, filter and properties. `file` is open for reading, direct or not.
   // `cache` is borrowed and may be null. Corruption for damage, NotSupported for an unknown format

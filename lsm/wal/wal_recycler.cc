@@ -181,7 +181,11 @@ io::Status WalRecycler::WriteOut(io::File& file) {
   io::AlignedBuffer zeros(std::min(kZeroWriteBytes, log_file_bytes_));
   std::memset(zeros.data(), 0, zeros.capacity());
   for (uint64_t offset = 0; offset < log_file_bytes_;) {
-    const uint64_t bytes = std::min(kZeroWriteBytes, log_file_bytes_ - offset);
+    uint64_t bytes = std::min(kZeroWriteBytes, log_file_bytes_ - offset);
+    if (limiter_ != nullptr) {
+      bytes = std::min(bytes,
+                       limiter_->RequestBytesMax() / io::kDirectAlignment * io::kDirectAlignment);
+    }
     if (limiter_ != nullptr) limiter_->Acquire(bytes, io::IoPriority::kLogFile);
     if (stopped_.load(std::memory_order_relaxed) ||
         interrupts_.load(std::memory_order_relaxed) != interrupts) {

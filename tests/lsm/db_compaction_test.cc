@@ -1,5 +1,5 @@
-// What starts a compaction, who runs it and what stops it, on a whole engine: what the pickers alone
-// (tests/lsm/compaction/) cannot show.
+// What starts a compaction, who runs it and what stops it, on a whole engine: what the pickers
+// alone (tests/lsm/compaction/) cannot show.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -159,8 +159,8 @@ TEST_F(DbCompactionTest, WastedReadsStartACompaction) {
   Fill(0, 200, 100);
   Compact({.level = 0});
   Compact({.level = 1});
-  // A table over all of it, with the same keys in its filter only by chance: the keys are looked for
-  // at a sequence that it does not have.
+  // A table over all of it, with the same keys in its filter only by chance: the keys are looked
+  // for at a sequence that it does not have.
   const SequenceNumber snapshot = db_->AcquireSnapshot();
   Fill(0, 200, 100);
   Compact({.level = 0});
@@ -241,8 +241,8 @@ TEST_F(DbCompactionTest, ReleasingASnapshotStartsTheElision) {
   EXPECT_GT(JobsFor("elision"), 0U);
 }
 
-// A9, A10: a domain that is declared dead is purged on every level, unread where whole tables are in
-// it, and rewritten in place where it is most of a table.
+// A9, A10: a domain that is declared dead is purged on every level, unread where whole tables are
+// in it, and rewritten in place where it is most of a table.
 TEST_F(DbCompactionTest, ADeadDomainIsPurgedOnEveryLevel) {
   options_.dynamic_levels = false;
   options_.delete_deadline_ms = 1'000'000'000;
@@ -311,7 +311,8 @@ TEST_F(DbCompactionTest, FlushNeverWaitsForACompaction) {
   job.join();
 }
 
-// B4: workers can be added while the engine runs; they share the work without touching each other's.
+// B4: workers can be added while the engine runs; they share the work without touching each
+// other's.
 TEST_F(DbCompactionTest, WorkersAreAddedLive) {
   options_.dynamic_levels = false;
   options_.level1_bytes = 16 * io::kKiB;
@@ -329,8 +330,8 @@ TEST_F(DbCompactionTest, WorkersAreAddedLive) {
   for (int i = 0; i < 1500; i += 13) EXPECT_TRUE(Exists(Key(i)));
 }
 
-// A job that stands still between two entries goes on, or ends, when told; and lets go of its tables
-// when the pause gets long.
+// A job that stands still between two entries goes on, or ends, when told; and lets go of its
+// tables when the pause gets long.
 TEST_F(DbCompactionTest, AJobCanBePausedResumedAndCancelled) {
   options_.clock = &io::SystemClock();
   OpenWithoutAutomaticCompaction();
@@ -449,8 +450,7 @@ TEST_F(DbCompactionTest, AReclaimGoalStopsWhenItIsReached) {
   Compact(request);
   EXPECT_LE(LiveBytes(), live / 2);
   request.level = 1;
-  EXPECT_TRUE(
-      db_->Compact(request, control_, nullptr).Is(io::StatusCode::kInvalidArgument));
+  EXPECT_TRUE(db_->Compact(request, control_, nullptr).Is(io::StatusCode::kInvalidArgument));
 }
 
 // The estimate is what then happens, to 20 %.
@@ -489,7 +489,8 @@ TEST_F(DbCompactionTest, TheEstimateIsWhatHappens) {
       EXPECT_LE(static_cast<double>(estimated), 1.2 * static_cast<double>(actual));
     };
     near("read", estimate->bytes_read, after.compaction_bytes_read - before.compaction_bytes_read);
-    near("written", estimate->bytes_written, after.compaction_bytes_written - before.compaction_bytes_written);
+    near("written", estimate->bytes_written,
+         after.compaction_bytes_written - before.compaction_bytes_written);
     near("reclaimed", estimate->bytes_reclaimed, live - LiveBytes());
     Close();
   }

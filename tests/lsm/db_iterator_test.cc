@@ -153,8 +153,7 @@ TEST(DbIteratorTest, TellsOfTheGarbageThatItHadToPass) {
   it->SeekToFirst();
   ASSERT_TRUE(it->Valid());
   EXPECT_EQ(it->key(), "9");
-  EXPECT_EQ(sampler.crossed,
-            (std::vector<std::pair<std::string, uint64_t>>{{"1999", 1000}}));
+  EXPECT_EQ(sampler.crossed, (std::vector<std::pair<std::string, uint64_t>>{{"1999", 1000}}));
 }
 
 }  // namespace

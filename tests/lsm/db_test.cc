@@ -226,6 +226,21 @@ TEST_F(DbTest, ASnapshotStaysTheSameThroughEverything) {
   EXPECT_EQ(keys, "ab") << "an iterator reads as of its making";
 }
 
+// The table cache used to close a table whose missing blocks were about to be read together.
+TEST_F(DbTest, ABatchOfReadsKeepsItsTablesOpen) {
+  options_.open_table_count_max = 1;
+  options_.block_cache_bytes = 0;
+  Reopen();
+  Fill("k", 1000, 200);
+  ASSERT_TRUE(Compact().ok());
+  ASSERT_GT(TableNames().size(), 8U);
+  std::vector<std::string> keys;
+  for (int i = 0; i < 1000; i += 20) keys.push_back("k" + std::to_string(1000 + i));
+  const auto values = db_->MultiGet({}, keys);
+  ASSERT_TRUE(values.ok()) << values.status().ToString();
+  for (const auto& value : *values) EXPECT_TRUE(value);
+}
+
 TEST_F(DbTest, ATableStaysAsLongAsAnIteratorNeedsIt) {
   Fill("k", 300, 100);
   ASSERT_TRUE(db_->Flush().ok());

@@ -107,7 +107,7 @@ TEST(TableReaderTest, CacheOnlyGetNamesTheBlockItMisses) {
   MissingBlock missing;
   auto found = table.reader->Get(cache_only, PageKey(50), kSequenceMax, &missing);
   ASSERT_TRUE(found.status().Is(io::StatusCode::kWouldBlock));
-  EXPECT_EQ(missing.table, table.reader.get());
+  EXPECT_EQ(missing.table, table.reader);
   EXPECT_TRUE(table.reader->Get(cache_only, PageKey(50), kSequenceMax, nullptr)
                   .status()
                   .Is(io::StatusCode::kWouldBlock));
