@@ -497,6 +497,18 @@ TEST_F(PickerTest, ManualSlicesVisitEveryTableOnce) {
   EXPECT_TRUE(std::is_sorted(visited.begin(), visited.end()));
 }
 
+// Where a slice ended at the empty key, the next one does not begin at the start again, for ever.
+TEST_F(PickerTest, TheEmptyKeyIsAPlaceToGoOnFrom) {
+  SetTables({{0, {9, "", ""}}, {2, {1, "", ""}}, {2, {2, "a", "b"}}});
+  ManualSlice slice;
+  slice.in_place = true;
+  EXPECT_EQ(Text(PickManual(Context(), slice)), "manual 0>0 [9]");
+  slice.cursor = "";
+  EXPECT_EQ(Text(PickManual(Context(), slice)), "nothing");
+  slice.level = 2;
+  EXPECT_EQ(Text(PickManual(Context(), slice)), "manual 2>2 [2]");
+}
+
 TEST_F(PickerTest, ManualRangesTakeTheTablesThatMeetThem) {
   SetTables({{2, {1, "a", "b"}},
              {2, {2, "c", "d"}},
@@ -514,7 +526,7 @@ TEST_F(PickerTest, ManualRangesTakeTheTablesThatMeetThem) {
   slice.cursor = "j";
   EXPECT_EQ(Text(PickManual(Context(), slice)), "nothing");
   const std::vector<KeyRange> between = {{"bb", "c"}};
-  slice.cursor = "";
+  slice.cursor.reset();
   slice.ranges = &between;
   EXPECT_EQ(Text(PickManual(Context(), slice)), "nothing");
   EXPECT_TRUE(ManualExtent(Context(), slice).inputs[0].empty());
