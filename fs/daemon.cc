@@ -16,11 +16,6 @@
 namespace terracefs::fs {
 namespace {
 
-std::string LimiterMode(const MountOptions& options) {
-  if (options.compaction_rate_auto) return "auto";
-  return options.compaction_rate == 0 ? "unlimited" : "fixed";
-}
-
 // Takes all the file descriptors that are to be had, and says how many tables may use: the more
 // stay open, the fewer have to be opened for a read, but their indexes take memory.
 size_t OpenTableCountMax() {
@@ -53,11 +48,9 @@ io::Status ServeStore(const DaemonOptions& options, Store& store,
                       const std::function<void()>& live) {
   const io::Clock& clock = io::SystemClock();
   const auto op_stats = std::make_unique<OpStats>();
-  Control control({store.file_system(), store.db(), store.storage(), *op_stats, clock},
-                  {.store_path = options.store_path,
-                   .limiter_mode = LimiterMode(options.mount),
-                   .owner_uid = getuid(),
-                   .read_only = options.mount.read_only});
+  Control control(
+      {store.file_system(), store.db(), store.storage(), *op_stats, clock},
+      {.store_path = options.store_path, .owner_uid = getuid(), .mount = options.mount});
   Service service({.file_system = store.file_system(),
                    .db = store.db(),
                    .control = control,

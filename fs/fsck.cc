@@ -139,7 +139,8 @@ void TreeCheck::ReadDirent(const ParsedKey& key, std::string_view value) {
   ++directory->entries;
   directory->entry_hash += HashOfEntry(key.name, dirent->ino, dirent->type, dirent->cookie);
   if (!directory->record.is_directory()) return Report(parent, what + "in what is no directory");
-  if (dirent->cookie < kFirstCookie || dirent->cookie >= directory->record.next_cookie) {
+  if (dirent->cookie < directory->record.first_cookie ||
+      dirent->cookie >= directory->record.next_cookie) {
     Report(parent, what + "has cookie " + std::to_string(dirent->cookie));
   }
   if (dirent->type == S_IFDIR) ++directory->subdirectories;

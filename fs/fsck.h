@@ -13,8 +13,7 @@ namespace terracefs::fs {
 // bytes per inode in memory. An error means that it could not be checked.
 //   1. Every record decodes, and belongs to an inode of the right type.
 //   2. Names and listing of a directory say the same; their number is in its record, and all
-//   cookies
-//      are below its next one.
+//      cookies are at least its first and below its next one.
 //   3. A directory has one name, in its parent, and is below the root; its link count is 2 + its
 //      subdirectories. Link counts of the others are their names. What has no name is an orphan.
 //   4. Pages lie inside the size, their number is in the record, and none has bytes beyond the

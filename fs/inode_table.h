@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -54,9 +55,25 @@ class Inode {
   void Publish(InodeRecord&& record) EXCLUDES(mutex_);
   void MarkGone() EXCLUDES(mutex_);
 
+  // Of a directory: no entry has a smaller cookie. At least what the record says, more once a
+  // listing has met what was removed. Requires `lock` in any mode.
+  uint64_t first_cookie() const {
+    return std::max(record().first_cookie, first_cookie_met_.load(std::memory_order_relaxed));
+  }
+  // A listing has met no entry below `cookie`. Requires `lock` in any mode. Stays true for ever:
+  // cookies that are free are never given to an entry again.
+  void RaiseFirstCookie(uint64_t cookie) {
+    uint64_t met = first_cookie_met_.load(std::memory_order_relaxed);
+    while (met < cookie &&
+           !first_cookie_met_.compare_exchange_weak(met, cookie, std::memory_order_relaxed)) {
+    }
+  }
+
  private:
   mutable io::Mutex mutex_;
   InodeRecord record_ GUARDED_BY(mutex_);
+  // Relaxed: any value that was ever stored is a bound, whatever else is seen of the directory.
+  std::atomic<uint64_t> first_cookie_met_{0};
   std::atomic<State> state_{State::kUnloaded};
 };
 

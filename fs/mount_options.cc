@@ -19,12 +19,12 @@ constexpr uint64_t kCacheBytesMin = io::kMiB;
 constexpr uint64_t kMemtableBytesMin = io::kMiB;
 constexpr uint64_t kMemtableBytesMax = 4 * io::kGiB;
 constexpr uint64_t kCompactionRateMin = io::kMiB;
-constexpr uint64_t kCompactionWorkersMax = 64;
 constexpr int64_t kCommitMsMax = 3'600'000;
 constexpr int64_t kDeleteDeadlineMsMin = 1000;
+constexpr double kGarbageRatioMin = 0.01;
+constexpr double kGarbageRatioMax = 1;
 
-constexpr std::array<std::string_view, 4> kLater = {"garbage_ratio", "compress", "inline_max",
-                                                    "remote_compactor"};
+constexpr std::array<std::string_view, 3> kLater = {"compress", "inline_max", "remote_compactor"};
 
 using Flag = std::function<void(MountOptions*)>;
 using Value = std::function<io::Status(std::string_view value, MountOptions*)>;
@@ -44,7 +44,7 @@ io::Result<uint64_t> SizeBetween(std::string_view value, uint64_t least, uint64_
 io::Status SetCompactionRate(std::string_view value, MountOptions* options) {
   options->compaction_rate_auto = value == "auto";
   if (options->compaction_rate_auto) {
-    options->compaction_rate = kAutoCompactionRate;
+    options->compaction_rate = lsm::kRateAuto;
     return io::Status::Ok();
   }
   const uint64_t rate = TRY(ParseSize(value));
@@ -57,7 +57,9 @@ io::Status SetCompactionRate(std::string_view value, MountOptions* options) {
 
 io::Status SetCompactionWorkers(std::string_view value, MountOptions* options) {
   const uint64_t count = TRY(ParseCount(value));
-  if (count < 1 || count > kCompactionWorkersMax) return OutOfRange(value, "1 to 64");
+  if (count < 1 || count > lsm::kCompactionWorkersMax) {
+    return OutOfRange(value, fmt::format("1 to {}", lsm::kCompactionWorkersMax));
+  }
   options->compaction_workers = static_cast<int>(count);
   return io::Status::Ok();
 }
@@ -73,6 +75,15 @@ io::Status SetDeleteDeadline(std::string_view value, MountOptions* options) {
   const int64_t ms = TRY(ParseDurationMs(value));
   if (ms < kDeleteDeadlineMsMin) return OutOfRange(value, "at least 1s");
   options->delete_deadline_ms = ms;
+  return io::Status::Ok();
+}
+
+io::Status SetGarbageRatio(std::string_view value, MountOptions* options) {
+  const double ratio = TRY(ParseFraction(value));
+  if (ratio < kGarbageRatioMin || ratio > kGarbageRatioMax) {
+    return OutOfRange(value, fmt::format("{} to {}", kGarbageRatioMin, kGarbageRatioMax));
+  }
+  options->garbage_ratio = ratio;
   return io::Status::Ok();
 }
 
@@ -158,6 +169,7 @@ const std::map<std::string_view, Value>& Values() {
       {"compaction_rate", SetCompactionRate},
       {"compaction_workers", SetCompactionWorkers},
       {"delete_deadline", SetDeleteDeadline},
+      {"garbage_ratio", SetGarbageRatio},
       {"transport", SetTransport},
       {"io", SetIo},
       {"log_level", SetLogLevel},
@@ -182,19 +194,26 @@ io::Status ApplyOne(std::string_view text, MountOptions* options) {
     flag->second(options);
     return io::Status::Ok();
   }
-  const auto value = Values().find(name);
-  if (value == Values().end()) {
+  if (!Values().contains(name)) {
     return io::Status::InvalidArgument(fmt::format("unknown option '{}'", text));
   }
   if (equals == std::string_view::npos) {
     return io::Status::InvalidArgument(fmt::format("option {}: needs a value", name));
   }
-  const io::Status status = value->second(text.substr(equals + 1), options);
+  const io::Status status = SetMountOption(name, text.substr(equals + 1), options);
   if (status.ok()) return status;
   return io::Status::InvalidArgument(fmt::format("option {}: {}", name, status.message()));
 }
 
 }  // namespace
+
+io::Status SetMountOption(std::string_view name, std::string_view value, MountOptions* options) {
+  const auto known = Values().find(name);
+  if (known == Values().end()) {
+    return io::Status::InvalidArgument(fmt::format("unknown option '{}'", name));
+  }
+  return known->second(value, options);
+}
 
 io::Result<MountOptions> ParseMountOptions(const std::vector<std::string>& lists) {
   MountOptions options;
@@ -221,6 +240,7 @@ void ApplyToEngine(const MountOptions& options, lsm::Options* engine) {
   engine->compaction_workers = options.compaction_workers;
   engine->compaction_rate = options.compaction_rate;
   engine->delete_deadline_ms = options.delete_deadline_ms;
+  engine->garbage_ratio = options.garbage_ratio;
   engine->read_only = options.read_only;
 }
 

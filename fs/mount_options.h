@@ -15,8 +15,6 @@ namespace terracefs::fs {
 
 enum class Transport : uint8_t { kAuto, kDev, kUring };
 
-inline constexpr uint64_t kAutoCompactionRate = 256 * io::kMiB;
-
 // Everything that `-o` says; the defaults are those of the mount options in the README.
 struct MountOptions {
   bool read_only = false;
@@ -36,9 +34,10 @@ struct MountOptions {
   uint64_t cache_bytes = 256 * io::kMiB;
   uint64_t memtable_bytes = 64 * io::kMiB;
   bool compaction_rate_auto = true;
-  uint64_t compaction_rate = kAutoCompactionRate;  // bytes per second; 0 = unlimited
+  uint64_t compaction_rate = lsm::kRateAuto;  // bytes per second; 0 = unlimited
   int compaction_workers = 1;
   int64_t delete_deadline_ms = 600'000;
+  double garbage_ratio = 0.3;
 
   std::string log_level = "info";
   std::string log_file;  // empty: syslog, or stderr in the foreground
@@ -48,6 +47,11 @@ struct MountOptions {
 // wins. InvalidArgument, as one line that names the option, for what is unknown, malformed or out
 // of range; NotSupported for options that a later version brings.
 io::Result<MountOptions> ParseMountOptions(const std::vector<std::string>& lists);
+
+// Sets one option that takes a value. InvalidArgument, as one line that does not name the option,
+// if there is none of that name, or for what is malformed or out of range; what `options` says of
+// it is then unspecified.
+io::Status SetMountOption(std::string_view name, std::string_view value, MountOptions* options);
 
 // What the options say to the engine.
 void ApplyToEngine(const MountOptions& options, lsm::Options* engine);

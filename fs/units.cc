@@ -71,6 +71,37 @@ io::Result<uint64_t> ParseCount(std::string_view text) {
   return io::Status::InvalidArgument(fmt::format("'{}' is not a number", text));
 }
 
+io::Result<double> ParseFraction(std::string_view text) {
+  double number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number, std::chars_format::fixed);
+  const bool is_plain = text.find_first_not_of("0123456789.") == std::string_view::npos;
+  if (error != std::errc() || rest != end || !is_plain) {
+    return io::Status::InvalidArgument(fmt::format("'{}' is not a fraction (example: 0.3)", text));
+  }
+  return number;
+}
+
+std::string ExactSize(uint64_t bytes) {
+  constexpr std::array kUnits = {Unit{"T", 1024 * io::kGiB}, Unit{"G", io::kGiB},
+                                 Unit{"M", io::kMiB}, Unit{"K", io::kKiB}};
+  for (const Unit& unit : kUnits) {
+    if (bytes != 0 && bytes % unit.factor == 0) {
+      return fmt::format("{}{}", bytes / unit.factor, unit.name);
+    }
+  }
+  return std::to_string(bytes);
+}
+
+std::string ExactDuration(int64_t ms) {
+  if (ms == 0) return "0";
+  for (auto unit = kDurationUnits.rbegin(); unit != kDurationUnits.rend(); ++unit) {
+    const auto factor = static_cast<int64_t>(unit->factor);
+    if (ms % factor == 0) return fmt::format("{}{}", ms / factor, unit->name);
+  }
+  return fmt::format("{}ms", ms);
+}
+
 std::string FormatSize(uint64_t bytes) {
   if (bytes < io::kKiB) return fmt::format("{} B", bytes);
   constexpr std::array kNames = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

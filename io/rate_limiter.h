@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -10,27 +12,37 @@
 
 namespace terracefs::io {
 
-// Order of service: a smaller number goes first.
-enum class IoPriority : uint8_t { kFlush = 0, kL0 = 1, kCompaction = 2, kVacuum = 3, kScrub = 4 };
-inline constexpr size_t kIoPriorityCount = 5;
+// Order of service: a smaller number goes first. kLogFile: writing out log files ahead of need.
+enum class IoPriority : uint8_t {
+  kFlush = 0,
+  kL0 = 1,
+  kCompaction = 2,
+  kVacuum = 3,
+  kScrub = 4,
+  kLogFile = 5,
+};
+inline constexpr size_t kIoPriorityCount = 6;
 
 struct RateLimiterStats {
-  uint64_t bytes = 0;          // granted in all
-  uint64_t flush_bytes = 0;    // of these, to IoPriority::kFlush
-  uint64_t waited_ns = 0;      // sum over callers
+  uint64_t bytes = 0;                                          // granted in all
+  std::array<uint64_t, kIoPriorityCount> bytes_by_priority{};  // of these, by IoPriority
+  uint64_t waited_ns = 0;                                      // sum over callers
   uint64_t rate = 0;           // bytes per second now; 0 = unlimited
   uint64_t waiting_count = 0;  // callers blocked now
 };
 
-// A token bucket for every byte that background work reads or writes. In any window of w seconds
-// at most rate * w + burst bytes are granted, where burst = max(rate / 100, 256 KiB). A request
-// larger than the burst is granted in parts. Flush never waits (the foreground would wait behind
-// it): its bytes are taken from the bucket as debt, so that everything else makes room; the window
-// bound holds for all other priorities together with it as long as flush alone stays below the
-// rate. Debt is forgotten beyond one second of the rate, so that the others come back soon after
-// flush calms down. Waiting callers are served by priority; one in ten grants goes to the longest
-// waiter of a lower priority so that none starves. Event-driven: a waiter sleeps until its tokens
-// are there or the rate changes. Safe from any thread.
+// A token bucket for every byte that background work reads or writes, flush included. In any window
+// of w seconds at most rate * w + burst bytes are granted, where burst = max(rate / 100, 256 KiB).
+// (A caller moves what it was granted in one request, so what a device sees of a caller may lag by
+// the size of one.)
+//
+// Requests are granted in parts of at most 64 KiB. The highest priority goes first, but whenever it
+// has got nine parts' worth of bytes, one part goes to the lower ones, if any waits. Among equals,
+// and among all lower ones, parts go in turn. So nobody starves, and of two callers with the same
+// priority neither gets more by asking for more at a time.
+//
+// Event-driven: a waiter sleeps until its tokens are there, but at least a millisecond, in which
+// nothing is lost because the bucket takes ten; or until the rate changes. Safe from any thread.
 class RateLimiter {
  public:
   RateLimiter(uint64_t bytes_per_second, const Clock& clock);
@@ -42,6 +54,8 @@ class RateLimiter {
   // Lets every waiter through from now on.
   void Shutdown() EXCLUDES(mutex_);
   RateLimiterStats stats() const EXCLUDES(mutex_);
+  // Bytes granted to IoPriority::kFlush so far: how far a flush is. Lock-free.
+  uint64_t flush_bytes() const { return flush_bytes_.load(std::memory_order_relaxed); }
 
  private:
   // One blocked caller of Acquire; lives on its stack.
@@ -49,9 +63,15 @@ class RateLimiter {
     uint64_t left_bytes = 0;
     IoPriority priority = IoPriority::kFlush;
   };
+  // Who is next, as a position in `waiting_`.
+  struct Turn {
+    size_t index = 0;
+    bool others_wait = false;  // of lower priority than the highest
+    bool is_lower = false;
+  };
   bool OpenLocked() const REQUIRES(mutex_) { return shutdown_ || bucket_.rate() == 0; }
-  Waiter* NextLocked() const REQUIRES(mutex_);
-  uint64_t PartBytesLocked(const Waiter& waiter) const REQUIRES(mutex_);
+  Turn NextLocked() const REQUIRES(mutex_);
+  void CountLocked(uint64_t bytes, IoPriority priority) REQUIRES(mutex_);
   void GrantLocked() REQUIRES(mutex_);
 
   const Clock& clock_;
@@ -59,12 +79,15 @@ class RateLimiter {
   CondVar changed_;
   TokenBucket bucket_ GUARDED_BY(mutex_);
   bool shutdown_ GUARDED_BY(mutex_) = false;
-  uint64_t grant_count_ GUARDED_BY(mutex_) = 0;
-  uint64_t granted_bytes_ GUARDED_BY(mutex_) = 0;
-  uint64_t flush_bytes_ GUARDED_BY(mutex_) = 0;
+  // What the highest priority got since the lower ones had their last part, while these waited.
+  uint64_t ahead_bytes_ GUARDED_BY(mutex_) = 0;
+  std::array<uint64_t, kIoPriorityCount> granted_bytes_ GUARDED_BY(mutex_){};
   uint64_t waited_ns_ GUARDED_BY(mutex_) = 0;
-  // In order of arrival. As many as there are background threads, so a walk is cheap.
+  // In order of arrival or of the last part. As many as there are background threads, so a walk is
+  // cheap.
   std::vector<Waiter*> waiting_ GUARDED_BY(mutex_);
+  // Written under the lock; relaxed, it orders nothing.
+  std::atomic<uint64_t> flush_bytes_{0};
 };
 
 }  // namespace terracefs::io

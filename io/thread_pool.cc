@@ -1,10 +1,16 @@
 #include "io/thread_pool.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <atomic>
+#include <cerrno>
+#include <system_error>
 #include <utility>
 
 #include "io/base/check.h"
+#include "io/base/log.h"
 
 namespace terracefs::io {
 namespace {
@@ -17,6 +23,16 @@ constexpr size_t kThreadNameLengthMax = 15;  // the kernel's limit
 void SetThreadName(const std::string& name) {
   // It only fails for names that are too long.
   pthread_setname_np(pthread_self(), name.substr(0, kThreadNameLengthMax).c_str());
+}
+
+void SetThreadNice(int nice) {
+  // On Linux this concerns one thread only, if it is called by its id.
+  if (setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), nice) == 0) return;
+  static std::atomic<bool> said{false};
+  if (!said.exchange(true)) {
+    IoLog().warn("cannot make background threads nicer: {}",
+                 std::generic_category().message(errno));
+  }
 }
 
 ThreadPool::ThreadPool(const std::string& name, size_t thread_count, size_t queue_count_max)

@@ -41,5 +41,8 @@ class ThreadPool {
 
 // Names the calling thread for ps, top and gdb; at most 15 characters are kept.
 void SetThreadName(const std::string& name);
+// Lets the calling thread stand back for others: a nice value of 0 to 19. Without the right to,
+// things stay as they are; the first time, the log says so.
+void SetThreadNice(int nice);
 
 }  // namespace terracefs::io

@@ -12,6 +12,10 @@ namespace terracefs::lsm {
 namespace {
 
 constexpr std::chrono::milliseconds kUpkeepInterval{250};
+constexpr std::chrono::milliseconds kRateTickInterval{100};
+constexpr int kRateTicksPerUpkeep = 3;
+// Compactions leave the processors to whom somebody waits for; flushes do not, for writers do.
+constexpr int kWorkerNice = 5;
 constexpr std::chrono::seconds kRetryInterval{1};
 constexpr std::chrono::milliseconds kQuiescencePoll{20};
 constexpr int64_t kMergeRetryMinNs = 1'000'000'000;
@@ -29,6 +33,7 @@ void DbImpl::StartThreads() {
     StartWorkersLocked();
   }
   threads_.emplace_back([this] { UpkeepLoop(); });
+  threads_.emplace_back([this] { LogFileLoop(); });
   threads_.emplace_back([this] { CommitLoop(); });
 }
 
@@ -52,6 +57,7 @@ void DbImpl::StopThreads() {
     commit_wanted_.NotifyAll();
     job_done_.NotifyAll();
   }
+  if (recycler_) recycler_->Stop();
   limiter_.Shutdown();
   for (std::thread& thread : threads_) thread.join();
   for (std::thread& worker : workers) worker.join();
@@ -139,7 +145,12 @@ io::Status DbImpl::FlushOldest() {
     oldest = immutables_.front();
     ++flushing_count_;
   }
+  flush_begin_bytes_.store(limiter_.flush_bytes(), std::memory_order_relaxed);
+  flushing_bytes_.store(oldest.table->memory_bytes(), std::memory_order_relaxed);
+  ObserveFlush(true);
   const io::Status status = FlushOne(oldest);
+  flushing_bytes_.store(0, std::memory_order_relaxed);
+  if (status.ok()) flush_count_.fetch_add(1, std::memory_order_relaxed);
   {
     io::MutexLock lock(jobs_mutex_);
     --flushing_count_;
@@ -157,6 +168,7 @@ io::Status DbImpl::FlushOldest() {
   if (queue_->WaitForLogIdle(oldest.log)) {
     recycler_->Recycle(oldest.log).IgnoreError("the next open finds it again");
   }
+  ObserveFlush(false);
   RefreshRoom();
   return io::Status::Ok();
 }
@@ -273,6 +285,7 @@ void DbImpl::WaitForWorkLocked(const Shape& shape) {
 
 void DbImpl::WorkerLoop(int index) noexcept {
   io::SetThreadName("lsm-compact");
+  io::SetThreadNice(kWorkerNice);
   const auto stop = [this]() -> io::Status {
     return stop_jobs_.load(std::memory_order_relaxed) ? io::Status::ShuttingDown()
                                                       : io::Status::Ok();
@@ -418,16 +431,35 @@ void DbImpl::CommitLoop() noexcept {
   }
 }
 
+// Keeps the next log file ready. A thread of its own, for the limiter may let it wait for long.
+void DbImpl::LogFileLoop() noexcept {
+  io::SetThreadName("lsm-logs");
+  for (;;) {
+    const auto new_file =
+        HasRoomForLog() ? WalRecycler::NewFile::kWrittenOut : WalRecycler::NewFile::kNone;
+    const io::Status status = recycler_->Prepare(new_file);
+    if (!status.ok() && !status.Is(io::StatusCode::kShuttingDown)) {
+      io::LsmLog().warn("preparing a log file: {}", status.ToString());
+    }
+    io::MutexLock lock(jobs_mutex_);
+    if (stopping_) return;
+    upkeep_wanted_.WaitFor(jobs_mutex_, kUpkeepInterval);
+    if (stopping_) return;
+  }
+}
+
 void DbImpl::UpkeepLoop() noexcept {
   io::SetThreadName("lsm-upkeep");
-  for (;;) {
+  for (int round = 0;; ++round) {
+    const bool ticking = rate_auto_.load(std::memory_order_relaxed);
     {
       io::MutexLock lock(jobs_mutex_);
       if (stopping_) return;
-      upkeep_wanted_.WaitFor(jobs_mutex_, kUpkeepInterval);
+      upkeep_wanted_.WaitFor(jobs_mutex_, ticking ? kRateTickInterval : kUpkeepInterval);
       if (stopping_) return;
     }
-    UpkeepOnce();
+    TickRate();
+    if (!ticking || round % kRateTicksPerUpkeep == 0) UpkeepOnce();
   }
 }
 
@@ -450,21 +482,17 @@ void DbImpl::RefreshRoom() {
                          (recycler_->KeptNumbers().empty() ? options_.log_file_bytes : 0);
   const uint64_t reserve =
       std::max(least, std::min((*free + table_bytes) / kReserveShare, io::kGiB)) + unflushed;
+  reserve_bytes_.store(reserve, std::memory_order_relaxed);
   room_bytes_.store(*free > reserve ? static_cast<int64_t>(*free - reserve) : 0,
                     std::memory_order_relaxed);
 }
 
 void DbImpl::UpkeepOnce() {
   RefreshRoom();
-  const bool has_room = RoomBytes() > options_.log_file_bytes;
-  const auto new_file = has_room ? WalRecycler::NewFile::kWrittenOut : WalRecycler::NewFile::kNone;
-  if (const io::Status status = recycler_->Prepare(new_file); !status.ok()) {
-    io::LsmLog().warn("preparing a log file: {}", status.ToString());
-  }
   const int64_t oldest = queue_->active_memtable()->oldest_deletion_seconds();
   // On a full disk somebody is waiting for the space.
   const int64_t patience_s =
-      has_room ? std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds) : 0;
+      HasRoomForLog() ? std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds) : 0;
   if (oldest != 0 && NowSeconds() - oldest >= patience_s) {
     if (const io::Status status = queue_->Rotate(); !status.ok()) {
       io::LsmLog().warn("ending the memtable for its deletions: {}", status.ToString());
@@ -477,8 +505,8 @@ void DbImpl::UpkeepOnce() {
       io::LsmLog().warn("retiring dead ranges: {}", status.ToString());
     }
   }
-  PurgeObsolete();
   RefreshGarbage();
+  PurgeObsolete();
 }
 
 // Which tables the newest dead ranges reach into, and how far. Looks at indexes, and where they
@@ -486,11 +514,12 @@ void DbImpl::UpkeepOnce() {
 void DbImpl::RefreshGarbage() {
   io::MutexLock garbage_lock(garbage_mutex_);
   const Shape shape = versions_.shape();
-  if (shape.drops->empty() || (shape.version == garbage_known_.version &&
-                               shape.drop_sequence == garbage_known_.drop_sequence)) {
+  if (shape.drops->empty() || (shape.version == garbage_known_.lock() &&
+                               shape.drop_sequence == garbage_known_sequence_)) {
     return;
   }
-  garbage_known_ = shape;
+  garbage_known_ = shape.version;
+  garbage_known_sequence_ = shape.drop_sequence;
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : shape.version->files(level)) {
       if (stop_jobs_.load(std::memory_order_relaxed)) return;

@@ -93,7 +93,7 @@ struct CompactionRequest {
   // Tables are rewritten on their own level, nothing sinks; only tables made before the request,
   // but all of level 0 (K2).
   bool self_level = false;
-  // Only tables that meet one of these; empty = all.
+  // Only tables that meet one of these, sorted and disjoint; empty = all.
   std::vector<KeyRange> ranges = {};
   // Ends (well) once the store's tables have become smaller by so many bytes; 0 = no such goal.
   // Those that hold the most garbage come first.
@@ -184,7 +184,7 @@ class Db {
   virtual io::Status Compact(const CompactionRequest& request, JobControl& control,
                              const std::function<void(const CompactionProgress&)>& progress) = 0;
   // What Compact would do now; from the tables' metadata and a sample of their contents (read
-  // within the limiter). Changes nothing.
+  // within the limiter). Changes nothing, but that what is in memory is written to tables first.
   virtual io::Result<CompactionEstimate> EstimateCompaction(const CompactionRequest& request,
                                                             JobControl& control) = 0;
   // Blocks until no automatic compaction is due or running (tests, benchmarks).

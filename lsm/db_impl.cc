@@ -1,7 +1,6 @@
 #include "lsm/db_impl.h"
 
 #include <algorithm>
-#include <chrono>
 
 #include "io/base/log.h"
 #include "lsm/compaction/garbage.h"
@@ -13,20 +12,16 @@
 namespace terracefs::lsm {
 namespace {
 
-// A writer waits while this many full log chunks have not reached the device.
-constexpr size_t kQueuedChunksStall = 16;
-// Delay of a write per level-0 table beyond the slow-down trigger, and per 64 KiB written.
-constexpr int64_t kSlowdownStepNs = 200'000;
-constexpr int64_t kSlowdownMaxNs = 20'000'000;
-constexpr int64_t kStallPollNs = 50'000'000;
+// So many entries of no use, passed by an iterator, cost about what reading a block in vain does.
+constexpr uint64_t kGarbageEntriesPerRead = 64;
 
 }  // namespace
 
 DbImpl::DbImpl(const Options& options, io::Storage& storage)
     : options_(options),
       storage_(storage),
-      limiter_(options.compaction_rate, *options.clock),
-      block_cache_(options.block_cache_bytes),
+      limiter_(0, *options.clock),  // until Recover is done: the user waits for the mount
+      block_cache_(options.block_cache_bytes, *options.clock),
       table_cache_(storage, block_cache_, options.open_table_count_max),
       versions_(storage),
       environment_{storage_, options_, table_cache_, limiter_,
@@ -45,6 +40,33 @@ DbImpl::~DbImpl() {
 int64_t DbImpl::NowSeconds() const { return options_.clock->WallNs() / 1'000'000'000; }
 
 // ---- Reads -------------------------------------------------------------------------------------
+
+void DbImpl::ChargeWastedReads(FileMeta* file, uint64_t count) {
+  const uint64_t max = WastedReadsMax(options_, *file);
+  const uint64_t before = file->wasted_reads.fetch_add(count, std::memory_order_relaxed);
+  if (before >= max || before + count < max) return;
+  io::MutexLock lock(jobs_mutex_);
+  work_wanted_.NotifyAll();
+}
+
+void DbImpl::Sample(const View& view, std::string_view user_key) {
+  FileMeta* first = nullptr;
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : view.version->Overlapping(level, user_key, user_key)) {
+      if (first != nullptr) return ChargeWastedReads(first, 1);
+      first = file.get();
+    }
+  }
+}
+
+void DbImpl::CrossedGarbage(const View& view, std::string_view user_key, uint64_t entry_count) {
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : view.version->Overlapping(level, user_key, user_key)) {
+      if (!HasGarbage(*file)) continue;
+      return ChargeWastedReads(file.get(), entry_count / kGarbageEntriesPerRead);
+    }
+  }
+}
 
 std::shared_ptr<const View> DbImpl::CurrentView() const {
   io::MutexLock lock(view_mutex_);
@@ -68,10 +90,20 @@ io::Result<std::optional<PinnedEntry>> DbImpl::GetFromTables(const Version& vers
                                                              const ReadOptions& options,
                                                              std::string_view key,
                                                              MissingBlock* missing) {
+  // The first table that was looked into is charged if that did not end the search (A3).
+  FileMeta* wasted = nullptr;
+  bool charged = false;
   const auto probe = [&](const FileRef& file) -> io::Result<std::optional<PinnedEntry>> {
     const std::shared_ptr<TableReader> table =
         TRY(table_cache_.Get(file->number, !options.cache_only || missing != nullptr));
-    return table->Get(options, key, snapshot, missing);
+    bool looked = false;
+    auto found = TRY(table->Get(options, key, snapshot, missing, &looked));
+    if (looked && wasted != nullptr) ChargeWastedReads(std::exchange(wasted, nullptr), 1);
+    if (looked && !found && !charged) {
+      charged = true;
+      wasted = file.get();
+    }
+    return found;
   };
   for (const FileRef& file : version.files(0)) {
     if (key < file->smallest_user_key() || key > file->largest_user_key()) continue;
@@ -181,8 +213,8 @@ std::unique_ptr<Iterator> DbImpl::NewIterator(const ReadOptions& options) {
     if (view->version->files(level).empty()) continue;
     children.push_back(NewLevelIterator(view->version->files(level), open, options.upper_bound));
   }
-  return NewDbIterator(NewMergingIterator(std::move(children)), snapshot, options.upper_bound,
-                       view);
+  return NewDbIterator(NewMergingIterator(std::move(children)), snapshot, options.upper_bound, view,
+                       this);
 }
 
 SequenceNumber DbImpl::AcquireSnapshot() {
@@ -215,76 +247,9 @@ SequenceNumber DbImpl::SmallestSnapshot() const {
 
 // ---- Writes ------------------------------------------------------------------------------------
 
-bool DbImpl::WriteWouldStall() const {
-  if (!queue_) return false;
-  return (immutable_count_.load(std::memory_order_relaxed) >=
-              static_cast<size_t>(options_.immutable_memtable_count_max) &&
-          queue_->nearly_full()) ||
-         level0_count_.load(std::memory_order_relaxed) >=
-             static_cast<size_t>(options_.l0_slowdown_trigger) ||
-         queue_->queued_chunk_count() >= kQueuedChunksStall || NextLogIsMissing();
-}
-
-bool DbImpl::NextLogIsMissing() const { return queue_->nearly_full() && !recycler_->has_ready(); }
-
 uint64_t DbImpl::RoomBytes() const {
   if (!queue_) return 0;
   return static_cast<uint64_t>(std::max<int64_t>(0, room_bytes_.load(std::memory_order_relaxed)));
-}
-
-void DbImpl::UpdatePressure(const Version& version) {
-  level0_count_.store(static_cast<size_t>(version.level0_depth()), std::memory_order_relaxed);
-}
-
-// Makes a writer wait while the background is behind: a little from the slow-down trigger on,
-// growing with every level-0 table; fully only at the stop trigger, at the memtable limit, or while
-// the device does not keep up with the log.
-io::Status DbImpl::Throttle(size_t batch_bytes) {
-  if (!WriteWouldStall()) return io::Status::Ok();
-  const int64_t begin_ns = options_.clock->SteadyNs();
-  TRY(queue_->WaitForChunks(kQueuedChunksStall));
-  io::MutexLock lock(jobs_mutex_);
-  for (;;) {
-    if (stopping_) return io::Status::ShuttingDown();
-    const bool memtables_full =
-        immutables_.size() >= static_cast<size_t>(options_.immutable_memtable_count_max) &&
-        queue_->nearly_full();
-    const bool level0_full = level0_count_.load(std::memory_order_relaxed) >=
-                             static_cast<size_t>(options_.l0_stop_trigger);
-    const bool log_missing = NextLogIsMissing();
-    if (!memtables_full && !level0_full && !log_missing) break;
-    if (log_missing) {
-      lock.Unlock();
-      const io::Status status = recycler_->Prepare(WalRecycler::NewFile::kAllocated);
-      lock.Lock();
-      if (status.ok()) continue;
-      // On a full disk the next log is that of the memtable being flushed.
-      if (!status.Is(io::StatusCode::kNoSpace) || immutables_.empty()) return status;
-      if (!flush_error_.ok()) return flush_error_;
-      job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(kStallPollNs));
-      continue;
-    }
-    // A full disk or a broken manifest will not get better by waiting here.
-    if (memtables_full && !flush_error_.ok()) return flush_error_;
-    if (!memtables_full) {
-      // Nor will level 0 where damaged tables are in the way and nothing can be compacted.
-      if (running_count_ == 0 && !PickLocked(versions_.shape())) break;
-      if (!compaction_error_.ok() && !compaction_error_.Is(io::StatusCode::kCorruption)) {
-        return compaction_error_;
-      }
-    }
-    job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(kStallPollNs));
-  }
-  const auto level0 = static_cast<int64_t>(level0_count_.load(std::memory_order_relaxed));
-  const int64_t excess = level0 - options_.l0_slowdown_trigger + 1;
-  if (excess > 0) {
-    const auto units = static_cast<int64_t>(batch_bytes / (64 * io::kKiB)) + 1;
-    const int64_t delay_ns = std::min(excess * units * kSlowdownStepNs, kSlowdownMaxNs);
-    job_done_.WaitFor(jobs_mutex_, std::chrono::nanoseconds(delay_ns));
-  }
-  stall_ns_.fetch_add(static_cast<uint64_t>(options_.clock->SteadyNs() - begin_ns),
-                      std::memory_order_relaxed);
-  return io::Status::Ok();
 }
 
 io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {
@@ -300,10 +265,10 @@ io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {
     TRY(queue_->Write(std::move(batch)));
     room_bytes_.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
   }
-  return durable ? queue_->Sync() : io::Status::Ok();
+  return durable ? TimedSync() : io::Status::Ok();
 }
 
-io::Status DbImpl::Sync() { return queue_ ? queue_->Sync() : io::Status::Ok(); }
+io::Status DbImpl::Sync() { return queue_ ? TimedSync() : io::Status::Ok(); }
 
 int64_t DbImpl::Counter(uint8_t id) const {
   CHECK(id < kCounterCount);
@@ -315,7 +280,6 @@ int64_t DbImpl::Counter(uint8_t id) const {
 
 // ---- Settings and statistics -------------------------------------------------------------------
 
-void DbImpl::SetCompactionRate(uint64_t bytes_per_second) { limiter_.SetRate(bytes_per_second); }
 void DbImpl::SetCompactionWorkers(int count) {
   io::MutexLock lock(jobs_mutex_);
   worker_count_.store(std::clamp(count, 1, kCompactionWorkersMax));
@@ -387,31 +351,10 @@ DbStats DbImpl::Stats() const {
   for (const DropRule rule : kDropRules) {
     stats.dropped[DropRuleName(rule)] = counters_.dropped[static_cast<size_t>(rule)].load();
   }
+  stats.rate_auto = rate_auto_.load(std::memory_order_relaxed);
   stats.limiter = limiter_.stats();
   stats.cache = block_cache_.stats();
   return stats;
-}
-
-io::Status DbImpl::VerifyInvariants(bool read_all) {
-  const Shape shape = versions_.shape();
-  for (int level = 0; level < kLevelCount; ++level) {
-    const std::vector<FileRef>& files = shape.version->files(level);
-    for (size_t i = 0; i < files.size(); ++i) {
-      const std::shared_ptr<TableReader> table = TRY(table_cache_.Get(files[i]->number));
-      const TableInfo& info = table->info();
-      const std::string name = "table " + std::to_string(files[i]->number);
-      if (info.entry_count != files[i]->info.entry_count ||
-          info.smallest != files[i]->info.smallest || info.largest != files[i]->info.largest) {
-        return io::Status::Corruption("properties differ from the manifest's", name);
-      }
-      if (level > 0 && i > 0 && files[i - 1]->largest_user_key() >= files[i]->smallest_user_key()) {
-        return io::Status::Corruption("overlaps its neighbour at level " + std::to_string(level),
-                                      name);
-      }
-      if (read_all) TRY(table->Verify(nullptr, io::IoPriority::kScrub));
-    }
-  }
-  return io::Status::Ok();
 }
 
 }  // namespace terracefs::lsm

@@ -14,26 +14,29 @@
 
 #include "io/base/mutex.h"
 #include "io/rate_limiter.h"
+#include "lsm/auto_rate.h"
 #include "lsm/compaction/job.h"
 #include "lsm/compaction/picker.h"
 #include "lsm/compaction/ranges_in_use.h"
 #include "lsm/db.h"
+#include "lsm/db_iterator.h"
 #include "lsm/manifest/version_set.h"
 #include "lsm/table/table_cache.h"
 #include "lsm/view.h"
 #include "lsm/wal/wal_recycler.h"
+#include "lsm/write_pacer.h"
 #include "lsm/write_queue.h"
 
 namespace terracefs::lsm {
 
 // The engine. Sources: db_impl.cc (API, reads, writes), recovery.cc (Open and what it does),
-// background.cc (flush, compaction and upkeep threads), manual_compaction.cc (Compact and its
-// estimate).
+// background.cc (flush, compaction and upkeep threads), pressure.cc (who has to wait for them),
+// steering.cc (at what rate they work), manual_compaction.cc (Compact and its estimate), verify.cc.
 //
-// Locks, in the order they may be taken: the write queue's, jobs_mutex_, the version set's,
-// view_mutex_. None but the write queue's (on rotation) and the version set's manifest lock is held
-// across I/O.
-class DbImpl final : public Db {
+// Locks, in the order they may be taken: the write queue's, rate_mutex_, garbage_mutex_, jobs_mutex_,
+// the version set's, view_mutex_, pacer_mutex_. None but the write queue's (on rotation), the version
+// set's manifest lock and garbage_mutex_ is held across I/O.
+class DbImpl final : public Db, private ReadSampler {
  public:
   DbImpl(const Options& options, io::Storage& storage);
   ~DbImpl() override;
@@ -79,6 +82,9 @@ class DbImpl final : public Db {
   };
 
   // Reads.
+  void Sample(const View& view, std::string_view user_key) override;
+  void CrossedGarbage(const View& view, std::string_view user_key, uint64_t entry_count) override;
+  void ChargeWastedReads(FileMeta* file, uint64_t count) EXCLUDES(jobs_mutex_);
   std::shared_ptr<const View> CurrentView() const EXCLUDES(view_mutex_);
   SequenceNumber ReadSequence(const ReadOptions& options) const;
   io::Result<std::optional<PinnedValue>> GetFrom(const std::shared_ptr<const View>& view,
@@ -92,8 +98,21 @@ class DbImpl final : public Db {
 
   // Back-pressure.
   io::Status Throttle(size_t batch_bytes) EXCLUDES(jobs_mutex_);
-  void UpdatePressure(const Version& version);
-  bool NextLogIsMissing() const;
+  io::Status WaitForRoom() EXCLUDES(jobs_mutex_);
+  enum class Pressure : uint8_t {
+    kNone,
+    kBehind,     // a delay that grows with the backlog
+    kLogWrites,  // the device does not keep up with the log
+    kNextLog,    // has to be made
+    kMemtables,  // as many as there may be wait for being flushed
+    kLevel0,     // is at its stop trigger
+  };
+  Pressure WritePressure() const;
+  WritePacer::Load FlushLoad() const;
+  WritePacer::Load Level0Load() const;
+  uint64_t FlushProgress() const;
+  void ObserveFlush(bool flushing) EXCLUDES(pacer_mutex_);
+  void UpdatePressure(const Version& version) EXCLUDES(pacer_mutex_);
 
   // Recovery.
   io::Result<std::vector<Immutable>> ReplayOldLogs();
@@ -108,6 +127,11 @@ class DbImpl final : public Db {
   void FlushLoop() noexcept;
   void WorkerLoop(int index) noexcept;
   void UpkeepLoop() noexcept;
+  void TickRate() EXCLUDES(rate_mutex_, jobs_mutex_);
+  void LookForWork(AutoRate::Tick* tick) EXCLUDES(jobs_mutex_);
+  io::Status TimedSync();
+  void LogFileLoop() noexcept;
+  bool HasRoomForLog() const { return RoomBytes() > options_.log_file_bytes; }
   void CommitLoop() noexcept;
   void RefreshRoom() EXCLUDES(jobs_mutex_);
   io::Status FlushOne(const Immutable& immutable);
@@ -132,13 +156,16 @@ class DbImpl final : public Db {
   io::Status Install(VersionEdit edit, const MemTable* flushed);
   void UpkeepOnce() EXCLUDES(jobs_mutex_);
   void PurgeObsolete();
+  io::Status VerifyFiles(const Version& version) REQUIRES(jobs_mutex_);
   void RefreshGarbage() EXCLUDES(jobs_mutex_, garbage_mutex_);
   // Manual compaction.
   struct ManualJob;
+  io::Status CheckRequest(const CompactionRequest& request) const;
   io::Status CompactSlices(ManualJob& job, ManualSlice slice) EXCLUDES(jobs_mutex_);
   io::Status Reclaim(ManualJob& job) EXCLUDES(jobs_mutex_);
   io::Status RunSlice(ManualJob& job, const CompactionPlan& plan) EXCLUDES(jobs_mutex_);
   io::Status MayGoOn(ManualJob& job) const;
+  io::Status WaitToGoOn(JobControl& control) const;
   // The passes after the flush, in order.
   std::vector<ManualSlice> PassesOf(const CompactionRequest& request, const Version& version,
                                     FileNumber limit) const;
@@ -164,6 +191,21 @@ class DbImpl final : public Db {
 
   mutable io::Mutex snapshot_mutex_;
   std::multiset<SequenceNumber> snapshots_ GUARDED_BY(snapshot_mutex_);
+
+  mutable io::Mutex pacer_mutex_;
+  WritePacer flush_pacer_ GUARDED_BY(pacer_mutex_){1'000'000'000};
+  // Compactions of level 0 take seconds each.
+  WritePacer level0_pacer_ GUARDED_BY(pacer_mutex_){10'000'000'000};
+  uint64_t level0_drained_count_ GUARDED_BY(pacer_mutex_) = 0;
+
+  // With kRateAuto; held while the limiter's rate is set, so that a fixed rate has the last word.
+  io::Mutex rate_mutex_;
+  std::optional<AutoRate> auto_rate_ GUARDED_BY(rate_mutex_);
+  AutoRate::Tick last_tick_ GUARDED_BY(rate_mutex_);  // what is looked up less often
+  int64_t ticked_ns_ GUARDED_BY(rate_mutex_) = 0;
+  uint64_t tick_count_ GUARDED_BY(rate_mutex_) = 0;
+  uint64_t ticked_user_bytes_ GUARDED_BY(rate_mutex_) = 0;
+  uint64_t ticked_background_bytes_ GUARDED_BY(rate_mutex_) = 0;
 
   // Jobs: what waits, what runs.
   mutable io::Mutex jobs_mutex_;
@@ -201,8 +243,14 @@ class DbImpl final : public Db {
   std::atomic<uint64_t> stall_ns_{0};
   std::atomic<size_t> immutable_count_{0};
   std::atomic<size_t> level0_count_{0};
+  std::atomic<uint64_t> flush_count_{0};        // memtables flushed
+  std::atomic<uint64_t> flushing_bytes_{0};     // of the memtable being flushed; 0 = none is
+  std::atomic<uint64_t> flush_begin_bytes_{0};  // the limiter's flush_bytes when it began
   // Of the last look at the disk, less what was written since. A disk that cannot tell has room.
   std::atomic<int64_t> room_bytes_{int64_t{1} << 60};
+  std::atomic<uint64_t> reserve_bytes_{0};  // kept beside the room
+  LatencyWindow sync_latency_;              // of callers who had something to sync
+  std::atomic<bool> rate_auto_{false};      // whether auto_rate_ is there
   std::atomic<int64_t> delete_deadline_ms_;
   std::atomic<int64_t> commit_interval_ms_;
   std::atomic<double> garbage_ratio_;
@@ -211,7 +259,9 @@ class DbImpl final : public Db {
   std::atomic<bool> closed_{false};
 
   io::Mutex garbage_mutex_;  // held while looking; before jobs_mutex_
-  Shape garbage_known_ GUARDED_BY(garbage_mutex_);
+  // What the last look saw; does not keep its tables.
+  std::weak_ptr<const Version> garbage_known_ GUARDED_BY(garbage_mutex_);
+  SequenceNumber garbage_known_sequence_ GUARDED_BY(garbage_mutex_) = 0;
 
   std::vector<std::thread> threads_;
   std::vector<std::thread> workers_

@@ -2,14 +2,21 @@
 
 #include <string>
 
+#include "io/base/random.h"
+
 namespace terracefs::lsm {
 namespace {
+
+// The distance between two samples is uniform in [0, this).
+constexpr uint64_t kSampleBytesMax = 2 << 20;
+constexpr uint64_t kGarbageEntriesMin = 256;
 
 class DbIterator final : public Iterator {
  public:
   DbIterator(std::unique_ptr<Iterator> input, SequenceNumber snapshot, std::string_view upper_bound,
-             std::shared_ptr<const void> owner)
-      : owner_(std::move(owner)),
+             std::shared_ptr<const View> view, ReadSampler* sampler)
+      : view_(std::move(view)),
+        sampler_(view_ == nullptr ? nullptr : sampler),
         input_(std::move(input)),
         snapshot_(snapshot),
         upper_bound_(upper_bound) {}
@@ -48,9 +55,30 @@ class DbIterator final : public Iterator {
   }
 
   void FindVisible() {
+    uint64_t passed = 0;
+    FindNextVisible(&passed);
+    if (sampler_ == nullptr) return;
+    if (passed >= kGarbageEntriesMin) sampler_->CrossedGarbage(*view_, skip_key_, passed);
+    if (!valid_) return;
+    const uint64_t bytes = input_->key().size() + input_->value().size();
+    if (bytes < bytes_to_sample_) {
+      bytes_to_sample_ -= bytes;
+      return;
+    }
+    bytes_to_sample_ = NextSample();
+    sampler_->Sample(*view_, UserKey(input_->key()));
+  }
+
+  static uint64_t NextSample() {
+    thread_local io::Random random(io::SecretNumber());
+    return random.Uniform(kSampleBytesMax);
+  }
+
+  // Counts the entries that nobody sees.
+  void FindNextVisible(uint64_t* passed) {
     valid_ = false;
     status_ = io::Status::Ok();
-    for (; input_->Valid(); input_->Next()) {
+    for (; input_->Valid(); input_->Next(), ++*passed) {
       const std::string_view user_key = UserKey(input_->key());
       if (!upper_bound_.empty() && user_key >= upper_bound_) return;
       if (KeySequence(input_->key()) > snapshot_) continue;
@@ -75,7 +103,9 @@ class DbIterator final : public Iterator {
     status_ = input_->status();
   }
 
-  const std::shared_ptr<const void> owner_;  // first: dies after the input
+  const std::shared_ptr<const View> view_;  // first: dies after the input
+  ReadSampler* const sampler_;
+  uint64_t bytes_to_sample_ = sampler_ == nullptr ? 0 : NextSample();
   const std::unique_ptr<Iterator> input_;
   const SequenceNumber snapshot_;
   const std::string_view upper_bound_;
@@ -90,8 +120,9 @@ class DbIterator final : public Iterator {
 
 std::unique_ptr<Iterator> NewDbIterator(std::unique_ptr<Iterator> input, SequenceNumber snapshot,
                                         std::string_view upper_bound,
-                                        std::shared_ptr<const void> owner) {
-  return std::make_unique<DbIterator>(std::move(input), snapshot, upper_bound, std::move(owner));
+                                        std::shared_ptr<const View> view, ReadSampler* sampler) {
+  return std::make_unique<DbIterator>(std::move(input), snapshot, upper_bound, std::move(view),
+                                      sampler);
 }
 
 }  // namespace terracefs::lsm

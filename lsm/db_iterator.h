@@ -5,14 +5,30 @@
 
 #include "lsm/iterator.h"
 #include "lsm/key.h"
+#include "lsm/view.h"
 
 namespace terracefs::lsm {
 
+// Hears what iterators meet, so that scans, too, tell compaction where it is worth while (A4).
+// Called from any thread.
+class ReadSampler {
+ public:
+  // About once in a mebibyte that is read: the current key.
+  virtual void Sample(const View& view, std::string_view user_key) = 0;
+  // Many tombstones and old versions had to be passed to get to (or give up at) `user_key`.
+  virtual void CrossedGarbage(const View& view, std::string_view user_key,
+                              uint64_t entry_count) = 0;
+
+ protected:
+  ~ReadSampler() = default;
+};
+
 // The user's view of `input` (internal keys) at `snapshot`: the newest visible version of each key,
 // deleted keys left out, ending before user key `upper_bound` (empty: no bound; the caller keeps
-// its memory). `owner` is kept alive with it. Seek takes a user key.
+// its memory). `view` is kept alive with it; null, as `sampler`: nobody hears. Seek takes a user
+// key.
 std::unique_ptr<Iterator> NewDbIterator(std::unique_ptr<Iterator> input, SequenceNumber snapshot,
                                         std::string_view upper_bound,
-                                        std::shared_ptr<const void> owner);
+                                        std::shared_ptr<const View> view, ReadSampler* sampler);
 
 }  // namespace terracefs::lsm

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "io/base/log.h"
+#include "lsm/compaction/estimate.h"
 #include "lsm/db_impl.h"
 
 namespace terracefs::lsm {
@@ -14,8 +14,6 @@ constexpr std::chrono::milliseconds kPausePoll{100};
 constexpr int64_t kReportIntervalNs = 50'000'000;
 // A job that is paused in the middle of a slice lets go of its tables after this.
 constexpr int64_t kPauseHoldNs = 2'000'000'000;
-
-std::string PassName(int level) { return "level " + std::to_string(level); }
 
 }  // namespace
 
@@ -43,8 +41,18 @@ struct DbImpl::ManualJob {
   }
 };
 
-// Ok, Cancelled, ShuttingDown, or WouldBlock: paused for so long, or so much in the way, that a
-// slice is to be given up and done again.
+// Between two slices nothing is held: a pause may last.
+io::Status DbImpl::WaitToGoOn(JobControl& control) const {
+  for (;;) {
+    if (control.cancelled()) return io::Status::Cancelled();
+    if (stop_jobs_.load(std::memory_order_relaxed)) return io::Status::ShuttingDown();
+    if (!control.paused()) return io::Status::Ok();
+    control.WaitWhilePaused(kPausePoll);
+  }
+}
+
+// In a slice: Ok, Cancelled, ShuttingDown, or WouldBlock: paused for so long, or so much in the
+// way, that a slice is to be given up and done again.
 io::Status DbImpl::MayGoOn(ManualJob& job) const {
   int64_t paused_since_ns = 0;
   for (;;) {
@@ -83,9 +91,7 @@ io::Status DbImpl::RunSlice(ManualJob& job, const CompactionPlan& plan) {
 
 io::Status DbImpl::CompactSlices(ManualJob& job, ManualSlice slice) {
   for (;;) {
-    io::Status may_go_on = MayGoOn(job);
-    if (may_go_on.Is(io::StatusCode::kWouldBlock)) continue;  // it waited
-    TRY(std::move(may_go_on));
+    TRY(WaitToGoOn(job.control));
     std::unique_ptr<JobSlot> slot;
     {
       io::MutexLock lock(jobs_mutex_);
@@ -111,10 +117,7 @@ io::Status DbImpl::CompactSlices(ManualJob& job, ManualSlice slice) {
 
 io::Status DbImpl::Reclaim(ManualJob& job) {
   for (;;) {
-    io::Status may_go_on = MayGoOn(job);
-    if (may_go_on.Is(io::StatusCode::kWouldBlock)) continue;
-    TRY(std::move(may_go_on));
-    RefreshGarbage();
+    TRY(WaitToGoOn(job.control));
     std::unique_ptr<JobSlot> slot;
     {
       io::MutexLock lock(jobs_mutex_);
@@ -164,30 +167,31 @@ std::vector<ManualSlice> DbImpl::PassesOf(const CompactionRequest& request, cons
 
 io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control,
                            const std::function<void(const CompactionProgress&)>& on_progress) {
-  if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
-  if (request.level < -1 || request.level >= kLevelCount) {
-    return io::Status::InvalidArgument("no such level", std::to_string(request.level));
-  }
-  if (request.reclaim_bytes > 0 && (request.level >= 0 || request.self_level)) {
-    return io::Status::InvalidArgument("a reclaim goal goes over all levels");
-  }
+  TRY(CheckRequest(request));
   ManualJob job(request, control, on_progress);
   // Tables made from here on are none of its business (K2), but for those of its own flush.
   job.progress.pass = "flush";
   job.progress.pass_count = 1;
   job.progress.bytes_total = Stats().memtable_bytes;
   job.Report();
-  TRY(MayGoOn(job));
+  TRY(WaitToGoOn(control));
   const uint64_t flushed_before = counters_.flushed_bytes.load();
   TRY(Flush());
   job.flushed_bytes = counters_.flushed_bytes.load() - flushed_before;
   job.progress.bytes_done = job.progress.bytes_total;
   job.Report();
 
+  RefreshGarbage();
+
   const FileNumber limit = versions_.NewFileNumber();
-  const std::shared_ptr<const Version> version = versions_.current();
-  for (int level = 0; level < kLevelCount; ++level) {
-    job.live_bytes_begin += version->LevelBytes(level);
+  std::vector<ManualSlice> passes;
+  {
+    // Not longer: whoever holds a version keeps its tables on the disk.
+    const std::shared_ptr<const Version> version = versions_.current();
+    for (int level = 0; level < kLevelCount; ++level) {
+      job.live_bytes_begin += version->LevelBytes(level);
+    }
+    passes = PassesOf(request, *version, limit);
   }
   if (request.reclaim_bytes > 0) {
     job.progress.pass_count = 2;
@@ -197,7 +201,6 @@ io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control
     job.progress.bytes_total = request.reclaim_bytes;
     TRY(Reclaim(job));
   } else {
-    const std::vector<ManualSlice> passes = PassesOf(request, *version, limit);
     job.progress.pass_count = 1 + static_cast<int>(passes.size());
     for (const ManualSlice& pass : passes) {
       ++job.progress.pass_index;
@@ -218,10 +221,46 @@ io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control
   return io::Status::Ok();
 }
 
-io::Result<CompactionEstimate> DbImpl::EstimateCompaction(const CompactionRequest& /*request*/,
-                                                          JobControl& /*control*/) {
+io::Status DbImpl::CheckRequest(const CompactionRequest& request) const {
   if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
-  return CompactionEstimate();
+  if (request.level < -1 || request.level >= kLevelCount) {
+    return io::Status::InvalidArgument("no such level", std::to_string(request.level));
+  }
+  if (request.reclaim_bytes > 0 && (request.level >= 0 || request.self_level)) {
+    return io::Status::InvalidArgument("a reclaim goal goes over all levels");
+  }
+  return io::Status::Ok();
+}
+
+io::Result<CompactionEstimate> DbImpl::EstimateCompaction(const CompactionRequest& request,
+                                                          JobControl& control) {
+  TRY(CheckRequest(request));
+  const auto stop = [&] { return WaitToGoOn(control); };
+  TRY(stop());
+  // Otherwise what was deleted just now would not count.
+  const uint64_t flushed_before = counters_.flushed_bytes.load();
+  TRY(Flush());
+  RefreshGarbage();
+  CompactionEstimate estimate;
+  estimate.passes.push_back({"flush", 0, counters_.flushed_bytes.load() - flushed_before});
+
+  const Shape shape = versions_.shape();
+  const RangesInUse nothing_in_use;
+  PickContext context(shape, options_, nothing_in_use);
+  context.now_seconds = NowSeconds();
+  context.smallest_snapshot = SmallestSnapshot();
+  CompactionEstimate tables;
+  if (request.reclaim_bytes > 0) {
+    tables = EstimateReclaim(context, request.ranges, request.reclaim_bytes);
+  } else {
+    const std::vector<ManualSlice> passes = PassesOf(request, *shape.version, kFileNumberMax);
+    tables = TRY(EstimatePasses(environment_, context, passes, stop));
+  }
+  estimate.passes.insert(estimate.passes.end(), tables.passes.begin(), tables.passes.end());
+  estimate.bytes_read = tables.bytes_read;
+  estimate.bytes_written = tables.bytes_written + estimate.passes.front().bytes_written;
+  estimate.bytes_reclaimed = tables.bytes_reclaimed;
+  return estimate;
 }
 
 }  // namespace terracefs::lsm

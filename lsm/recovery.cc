@@ -82,6 +82,7 @@ io::Status DbImpl::Recover() {
   TRY(StartLog(last_sequence));
   UpdatePressure(*versions_.current());
   RefreshRoom();
+  SetCompactionRate(options_.compaction_rate);
   StartThreads();
   return io::Status::Ok();
 }
@@ -96,8 +97,8 @@ io::Status DbImpl::ForgetOldLogs() {
 }
 
 io::Status DbImpl::StartLog(SequenceNumber last_sequence) {
-  recycler_ = std::make_unique<WalRecycler>(storage_, options_.log_file_bytes,
-                                            [this] { return versions_.NewFileNumber(); });
+  recycler_ = std::make_unique<WalRecycler>(
+      storage_, options_.log_file_bytes, [this] { return versions_.NewFileNumber(); }, &limiter_);
   queue_ = std::make_unique<WriteQueue>(
       WriteQueue::Settings{options_.memtable_bytes, options_.log_file_bytes,
                            versions_.log_secret()},

@@ -41,6 +41,13 @@ bool WriteQueue::IsFullLocked(size_t more_bytes) const {
   return log_bytes > 0 && log_bytes + more_bytes + 2 * kWalBlockBytes > settings_.log_file_bytes;
 }
 
+uint32_t WriteQueue::FillLocked() const {
+  const uint64_t log_bytes = log_->offset() + log_->open_bytes();
+  const uint64_t parts = std::max(memtable_->memory_bytes() * kFillParts / settings_.memtable_bytes,
+                                  log_bytes * kFillParts / settings_.log_file_bytes);
+  return static_cast<uint32_t>(std::min<uint64_t>(parts, kFillParts));
+}
+
 io::Status WriteQueue::Write(WriteBatch&& batch) {
   const uint32_t count = batch.count();
   const size_t bytes = batch.bytes();
@@ -60,6 +67,7 @@ io::Status WriteQueue::Write(WriteBatch&& batch) {
   user_bytes_written_.fetch_add(bytes, std::memory_order_relaxed);
   if (log_->open_bytes() >= kWalChunkBytesTarget) QueueOpenChunkLocked();
   nearly_full_.store(IsFullLocked(kWalChunkBytesTarget), std::memory_order_relaxed);
+  fill_.store(FillLocked(), std::memory_order_relaxed);
   return io::Status::Ok();
 }
 
@@ -172,6 +180,7 @@ io::Status WriteQueue::RotateLocked() {
   std::shared_ptr<MemTable> full = std::move(memtable_);
   log_ = std::make_shared<WalWriter>(std::move(ready.file), ready.number, settings_.log_secret);
   memtable_ = std::make_shared<MemTable>();
+  fill_.store(0, std::memory_order_relaxed);
   on_rotate_(std::move(full), memtable_, last_sequence_.load(std::memory_order_relaxed),
              log_->log_number());
   return io::Status::Ok();

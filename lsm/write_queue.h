@@ -71,6 +71,9 @@ class WriteQueue {
   int64_t counter(uint8_t id) const { return counters_[id].load(std::memory_order_relaxed); }
   // Whether the next write will end the active memtable; an estimate, lock-free.
   bool nearly_full() const { return nearly_full_.load(std::memory_order_relaxed); }
+  // How full the active memtable or its log is, in kFillParts; an estimate, lock-free.
+  static constexpr uint32_t kFillParts = 1024;
+  uint32_t fill() const { return fill_.load(std::memory_order_relaxed); }
   // Chunks handed to the background and not yet written.
   size_t queued_chunk_count() const { return queued_chunk_count_.load(std::memory_order_relaxed); }
   uint64_t log_bytes_written() const { return log_bytes_written_.load(std::memory_order_relaxed); }
@@ -91,6 +94,7 @@ class WriteQueue {
     ChunkState state = ChunkState::kWriting;
   };
 
+  uint32_t FillLocked() const REQUIRES(mutex_);
   bool IsFullLocked(size_t more_bytes) const REQUIRES(mutex_);
   io::Status RotateLocked() REQUIRES(mutex_);
   PendingChunk& SealLocked() REQUIRES(mutex_);
@@ -121,6 +125,7 @@ class WriteQueue {
   std::atomic<SequenceNumber> durable_sequence_;
   std::array<std::atomic<int64_t>, kCounterCount> counters_{};
   std::atomic<bool> nearly_full_{false};
+  std::atomic<uint32_t> fill_{0};
   std::atomic<size_t> queued_chunk_count_{0};
   std::atomic<uint64_t> log_bytes_written_{0};
   std::atomic<uint64_t> user_bytes_written_{0};

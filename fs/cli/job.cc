@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -8,7 +10,6 @@
 #include "fs/cli/command.h"
 #include "fs/cli/job_view.h"
 #include "fs/cli/mount_client.h"
-#include "fs/control/jobs.h"
 
 namespace terracefs::fs {
 namespace {
@@ -20,6 +21,14 @@ struct Arguments {
   uint64_t id = 0;  // 0: the newest
 };
 
+// Those that are one call.
+const std::map<std::string, terracefs_job_action> kActions = {
+    {"status", TERRACEFS_JOB_STATUS},
+    {"pause", TERRACEFS_JOB_PAUSE},
+    {"resume", TERRACEFS_JOB_RESUME},
+    {"cancel", TERRACEFS_JOB_CANCEL},
+};
+
 void Print(const terracefs_job& job, bool json) {
   if (json) {
     fmt::print("{}\n", JobToJson(job).dump());
@@ -28,27 +37,11 @@ void Print(const terracefs_job& job, bool json) {
   }
 }
 
-// Newest first. Ids are given out in order, so the newest says where the others are.
-io::Result<std::vector<terracefs_job>> AllJobs(const MountClient& client) {
-  std::vector<terracefs_job> jobs;
-  const io::Result<terracefs_job> newest = client.Job(0, TERRACEFS_JOB_STATUS);
-  if (newest.status().Is(io::StatusCode::kNotFound)) return jobs;
-  if (!newest.ok()) return newest.status();
-  jobs.push_back(*newest);
-  constexpr uint64_t kRemembered = kRunningJobsMax + kFinishedJobsMax;
-  const uint64_t last = newest->job;
-  for (uint64_t id = last - 1; id > 0 && last - id < kRemembered; --id) {
-    const io::Result<terracefs_job> job = client.Job(id, TERRACEFS_JOB_STATUS);
-    if (job.status().Is(io::StatusCode::kNotFound)) continue;
-    if (!job.ok()) return job.status();
-    jobs.push_back(*job);
-  }
-  return jobs;
-}
-
+// Newest first.
 int List(const MountClient& client, const Arguments& arguments) {
-  const io::Result<std::vector<terracefs_job>> jobs = AllJobs(client);
+  io::Result<std::vector<terracefs_job>> jobs = client.Jobs();
   if (!jobs.ok()) return Fail("job list", jobs.status());
+  std::reverse(jobs->begin(), jobs->end());
   if (!arguments.json) {
     for (const terracefs_job& job : *jobs) Print(job, false);
     return kExitDone;
@@ -86,22 +79,21 @@ int Run(const Arguments& arguments) {
   if (!client.ok()) return Fail("job " + arguments.action, client.status());
   if (arguments.action == "list") return List(*client, arguments);
   if (arguments.action == "wait") return Wait(*client, arguments);
-  const bool cancel = arguments.action == "cancel";
-  return Show(*client, arguments, cancel ? TERRACEFS_JOB_CANCEL : TERRACEFS_JOB_STATUS);
+  return Show(*client, arguments, kActions.at(arguments.action));
 }
 
 }  // namespace
 
 Command AddJob(CLI::App& root) {
-  CLI::App* const app = root.add_subcommand("job", "Lists, follows and cancels long-running jobs");
+  CLI::App* const app = root.add_subcommand("job", "Lists, follows and steers long-running jobs");
   const auto arguments = std::make_shared<Arguments>();
-  app->add_option("ACTION", arguments->action, "list, status, wait or cancel")
+  app->add_option("ACTION", arguments->action, "list, status, wait, pause, resume or cancel")
       ->required()
-      ->check(CLI::IsMember({"list", "status", "wait", "cancel"}));
+      ->check(CLI::IsMember({"list", "status", "wait", "pause", "resume", "cancel"}));
   app->add_flag("--json", arguments->json, "Print one JSON object");
   app->add_option("MOUNTPOINT", arguments->mountpoint, "Where the store is mounted")->required();
   app->add_option("ID", arguments->id, "The job's number (default: the newest)");
-  app->footer("Example: terracefs job status /mnt 3");
+  app->footer("Example: terracefs job pause /mnt 3");
   return {app, [arguments] { return Run(*arguments); }};
 }
 

@@ -26,6 +26,8 @@ uint32_t PassCount(const terracefs_job& job) {
   return std::min<uint32_t>(job.pass_count, TERRACEFS_PASSES);
 }
 
+bool IsEstimate(const terracefs_job& job) { return (job.flags & TERRACEFS_JOB_ESTIMATE) != 0; }
+
 std::string Bar(const terracefs_pass& pass) {
   const double part = pass.bytes_total == 0 ? 0
                                             : static_cast<double>(pass.bytes_done) /
@@ -62,9 +64,15 @@ std::string JobStateName(uint32_t state) {
       return "failed";
     case TERRACEFS_JOB_CANCELLED:
       return "cancelled";
+    case TERRACEFS_JOB_PAUSED:
+      return "paused";
     default:
       return "unknown";
   }
+}
+
+bool IsOver(const terracefs_job& job) {
+  return job.state != TERRACEFS_JOB_RUNNING && job.state != TERRACEFS_JOB_PAUSED;
 }
 
 nlohmann::ordered_json JobToJson(const terracefs_job& job) {
@@ -83,6 +91,7 @@ nlohmann::ordered_json JobToJson(const terracefs_job& job) {
                                  {"bytes_written", job.bytes_written},
                                  {"bytes_reclaimed", job.bytes_reclaimed},
                                  {"seconds", Seconds(job.nanoseconds)}};
+  if (IsEstimate(job)) json["estimate"] = true;
   if (const std::string message = FieldText(job.message); !message.empty()) {
     json["message"] = message;
   }
@@ -90,9 +99,14 @@ nlohmann::ordered_json JobToJson(const terracefs_job& job) {
 }
 
 std::string JobSummary(const terracefs_job& job) {
-  return fmt::format("read {}, wrote {}, gave back {}, took {}", FormatSize(job.bytes_read),
-                     FormatSize(job.bytes_written), FormatSize(job.bytes_reclaimed),
-                     FormatSeconds(Seconds(job.nanoseconds)));
+  const auto format =
+      [&](fmt::format_string<std::string, std::string, std::string, std::string> text) {
+        return fmt::format(text, FormatSize(job.bytes_read), FormatSize(job.bytes_written),
+                           FormatSize(job.bytes_reclaimed),
+                           FormatSeconds(Seconds(job.nanoseconds)));
+      };
+  return IsEstimate(job) ? format("would read {}, write {}, give back {}; estimated in {}")
+                         : format("read {}, wrote {}, gave back {}, took {}");
 }
 
 PassPrinter::PassPrinter(bool quiet) : quiet_(quiet), has_terminal_(isatty(STDERR_FILENO) == 1) {}
@@ -103,19 +117,26 @@ void PassPrinter::ClearBar() {
 }
 
 void PassPrinter::Show(const terracefs_job& job) {
-  const bool running = job.state == TERRACEFS_JOB_RUNNING;
+  const bool running = !IsOver(job);
   const uint32_t begun = PassCount(job);
   const uint32_t over = running && begun > 0 ? begun - 1 : begun;
   ClearBar();
   for (; printed_ < over && !quiet_; ++printed_) {
     const terracefs_pass& pass = job.pass[printed_];
-    fmt::print("Pass {}: {}: read {}, wrote {}, {}\n", printed_ + 1, FieldText(pass.name),
-               FormatSize(pass.bytes_read), FormatSize(pass.bytes_written),
-               FormatSeconds(Seconds(pass.nanoseconds)));
+    if (IsEstimate(job)) {
+      fmt::print("Pass {}: {}: would read {}, write {}\n", printed_ + 1, FieldText(pass.name),
+                 FormatSize(pass.bytes_read), FormatSize(pass.bytes_written));
+    } else {
+      fmt::print("Pass {}: {}: read {}, wrote {}, {}\n", printed_ + 1, FieldText(pass.name),
+                 FormatSize(pass.bytes_read), FormatSize(pass.bytes_written),
+                 FormatSeconds(Seconds(pass.nanoseconds)));
+    }
     std::fflush(stdout);
   }
   if (!running || begun == 0 || !has_terminal_) return;
-  fmt::print(stderr, "Pass {}: {}", begun, Bar(job.pass[begun - 1]));
+  fmt::print(stderr, "Pass {}: {}{}", begun, Bar(job.pass[begun - 1]),
+             job.state == TERRACEFS_JOB_PAUSED ? " (paused)" : "");
+  std::fflush(stderr);
   bar_shown_ = true;
 }
 
@@ -125,7 +146,8 @@ io::Result<JobEnd> FollowJob(const MountClient& client, uint64_t id, const HeldS
   for (;;) {
     end.job = TRY(client.Job(id, TERRACEFS_JOB_STATUS));
     printer->Show(end.job);
-    if (end.job.state != TERRACEFS_JOB_RUNNING) return end;
+    if (IsOver(end.job)) return end;
+    id = end.job.job;  // 0 was the newest, and stays that one
     if (!signals.Await()) continue;
     end.interrupted = true;
     TRY(client.Job(id, TERRACEFS_JOB_CANCEL));

@@ -11,9 +11,11 @@
 namespace terracefs::fs {
 
 std::string JobStateName(uint32_t state);
+// It has ended, well or not.
+bool IsOver(const terracefs_job& job);
 // As the interface's `compact --json`.
 nlohmann::ordered_json JobToJson(const terracefs_job& job);
-// One line: bytes read, written and given back, and the time taken.
+// One line: bytes read, written and given back (or what would be), and the time taken.
 std::string JobSummary(const terracefs_job& job);
 
 // Shows passes as they go, in the manner of fsck: on stderr a bar for the current pass, if it is a

@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include <cerrno>
+#include <cstring>
+#include <utility>
 
 #include "fs/cli/mount_point.h"
 
@@ -47,12 +50,35 @@ io::Status MountClient::Sync() const {
   return Call(TERRACEFS_IOC_SYNC, &data, "cannot make everything durable");
 }
 
-io::Result<uint64_t> MountClient::StartCompaction(int level) const {
-  terracefs_compact data{};
-  data.version = TERRACEFS_IOC_VERSION;
-  data.level = level;
-  TRY(Call(TERRACEFS_IOC_COMPACT, &data, "cannot start a compaction"));
-  return uint64_t{data.job};
+io::Result<io::UniqueFd> MountClient::OpenBelow(const std::string& path) const {
+  struct stat mount {};
+  struct stat file {};
+  if (fstat(fd_.get(), &mount) != 0) return io::Status::IoError("cannot use", {}, errno);
+  if (stat(path.c_str(), &file) != 0) return io::Status::IoError("cannot use", path, errno);
+  if (file.st_dev != mount.st_dev) return io::Status::NotFound("is not on this mount", path);
+  // To open anything else has effects, or waits for somebody.
+  if (!S_ISREG(file.st_mode) && !S_ISDIR(file.st_mode)) {
+    return io::Status::NotSupported("is neither a file nor a directory", path);
+  }
+  io::UniqueFd fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid()) return io::Status::IoError("cannot open", path, errno);
+  return fd;
+}
+
+io::Result<MountClient> MountClient::At(const std::string& mountpoint,
+                                        const std::string& path) const {
+  io::Result<io::UniqueFd> fd = OpenBelow(path);
+  if (!fd.ok() && !path.starts_with('/')) {
+    io::Result<io::UniqueFd> below = OpenBelow(mountpoint + "/" + path);
+    if (below.ok()) fd = std::move(below);
+  }
+  return MountClient(TRY(std::move(fd)));
+}
+
+io::Result<uint64_t> MountClient::StartCompaction(terracefs_compact request) const {
+  request.version = TERRACEFS_IOC_VERSION;
+  TRY(Call(TERRACEFS_IOC_COMPACT, &request, "cannot start a compaction"));
+  return uint64_t{request.job};
 }
 
 io::Result<terracefs_job> MountClient::Job(uint64_t id, terracefs_job_action action) const {
@@ -60,9 +86,39 @@ io::Result<terracefs_job> MountClient::Job(uint64_t id, terracefs_job_action act
   data.version = TERRACEFS_IOC_VERSION;
   data.action = action;
   data.job = id;
-  const io::Status status = Call(TERRACEFS_IOC_JOB, &data, "cannot ask about the job");
+  const bool asks = action == TERRACEFS_JOB_STATUS || action == TERRACEFS_JOB_NEXT;
+  const io::Status status =
+      Call(TERRACEFS_IOC_JOB, &data, asks ? "cannot ask about the job" : "cannot steer the job");
   if (status.os_errno() == ENOENT) return io::Status::NotFound("no such job");
   if (!status.ok()) return status;
+  return data;
+}
+
+io::Result<std::vector<terracefs_job>> MountClient::Jobs() const {
+  std::vector<terracefs_job> jobs;
+  for (;;) {
+    const uint64_t last = jobs.empty() ? 0 : uint64_t{jobs.back().job};
+    const io::Result<terracefs_job> next = Job(last, TERRACEFS_JOB_NEXT);
+    if (next.status().Is(io::StatusCode::kNotFound)) return jobs;
+    if (!next.ok()) return next.status();
+    jobs.push_back(*next);
+  }
+}
+
+io::Result<terracefs_config> MountClient::Config(terracefs_config_action action,
+                                                 std::string_view key,
+                                                 std::string_view value) const {
+  terracefs_config data{};
+  data.version = TERRACEFS_IOC_VERSION;
+  data.action = action;
+  terracefs_setting& setting = data.setting[0];
+  // One byte stays zero and ends the text.
+  if (key.size() >= sizeof setting.key || value.size() >= sizeof setting.value) {
+    return io::Status::InvalidArgument("too long");
+  }
+  std::memcpy(setting.key, key.data(), key.size());
+  std::memcpy(setting.value, value.data(), value.size());
+  TRY(Call(TERRACEFS_IOC_CONFIG, &data, "the daemon refused"));
   return data;
 }
 

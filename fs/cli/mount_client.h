@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "fs/control/ioctl.h"
 #include "io/base/result.h"
@@ -19,13 +21,24 @@ class MountClient {
 
   io::Result<terracefs_stats> Stats() const;
   io::Status Sync() const;
-  io::Result<uint64_t> StartCompaction(int level) const;
+  // A client of the same mount by the file or directory at `path`; one that is relative starts at
+  // the working directory or, if nothing of this mount is there, at `mountpoint`, with which this
+  // client was opened.
+  io::Result<MountClient> At(const std::string& mountpoint, const std::string& path) const;
+  // `request` says what shall be done, apart from its version.
+  io::Result<uint64_t> StartCompaction(terracefs_compact request) const;
   // `id` 0: the newest. NotFound if there is no such job.
   io::Result<terracefs_job> Job(uint64_t id, terracefs_job_action action) const;
+  // All that are remembered, in order of their numbers.
+  io::Result<std::vector<terracefs_job>> Jobs() const;
+  io::Result<terracefs_config> Config(terracefs_config_action action, std::string_view key = {},
+                                      std::string_view value = {}) const;
 
  private:
   explicit MountClient(io::UniqueFd fd) : fd_(std::move(fd)) {}
   io::Status Call(unsigned long command, void* data, const char* what) const;
+  // NotFound: it is not on this mount.
+  io::Result<io::UniqueFd> OpenBelow(const std::string& path) const;
 
   io::UniqueFd fd_;
 };

@@ -42,17 +42,27 @@ Json Levels(const terracefs_stats& stats) {
     levels.push_back({{"level", i},
                       {"files", level.files},
                       {"bytes", level.bytes},
+                      {"target_bytes", level.target_bytes},
                       {"score", Milli(level.score_milli)},
-                      {"tombstones", level.tombstones}});
+                      {"tombstones", level.tombstones},
+                      {"garbage_bytes", level.garbage_bytes},
+                      {"jobs", level.jobs},
+                      {"bytes_read", level.bytes_read},
+                      {"bytes_written", level.bytes_written},
+                      {"seconds", static_cast<double>(level.nanoseconds) / 1e9}});
   }
   return levels;
 }
 
-Json Compaction(const terracefs_stats& stats) {
-  Json dropped = Json::object();
-  for (const terracefs_drop_stats& drop : stats.dropped) {
-    if (const std::string rule = FieldText(drop.rule); !rule.empty()) dropped[rule] = drop.count;
+Json Counts(const terracefs_count (&counts)[TERRACEFS_COUNTS]) {
+  Json json = Json::object();
+  for (const terracefs_count& count : counts) {
+    if (const std::string name = FieldText(count.name); !name.empty()) json[name] = count.count;
   }
+  return json;
+}
+
+Json Compaction(const terracefs_stats& stats) {
   return {{"running", stats.jobs_running},
           {"jobs", stats.jobs_done},
           {"bytes_read", stats.compaction_bytes_read},
@@ -60,7 +70,8 @@ Json Compaction(const terracefs_stats& stats) {
           {"pending_bytes", stats.compaction_pending_bytes},
           {"trivial_moves", stats.trivial_moves},
           {"delete_only", stats.delete_only},
-          {"dropped", std::move(dropped)}};
+          {"dropped", Counts(stats.dropped)},
+          {"jobs_by_reason", Counts(stats.job_reason)}};
 }
 
 Json ToJson(const terracefs_stats& stats) {
@@ -107,13 +118,14 @@ void PrintRequests(const terracefs_stats& stats) {
 }
 
 void PrintLevels(const terracefs_stats& stats) {
-  fmt::print("{:<12} {:>12} {:>10} {:>10} {:>10}\n", "level", "bytes", "files", "score",
-             "tombstones");
+  fmt::print("{:<12} {:>12} {:>10} {:>10} {:>10} {:>12} {:>12}\n", "level", "bytes", "files",
+             "score", "tombstones", "garbage", "written");
   for (int i = 0; i < lsm::kLevelCount; ++i) {
     const terracefs_level_stats& level = stats.level[i];
     if (level.files == 0) continue;
-    fmt::print("{:<12} {:>12} {:>10} {:>10.2f} {:>10}\n", i, FormatSize(level.bytes), level.files,
-               Milli(level.score_milli), level.tombstones);
+    fmt::print("{:<12} {:>12} {:>10} {:>10.2f} {:>10} {:>12} {:>12}\n", i, FormatSize(level.bytes),
+               level.files, Milli(level.score_milli), level.tombstones,
+               FormatSize(level.garbage_bytes), FormatSize(level.bytes_written));
   }
 }
 

@@ -6,7 +6,12 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <optional>
 #include <type_traits>
+#include <vector>
+
+#include "io/base/check.h"
 
 namespace terracefs::fs {
 namespace {
@@ -15,11 +20,21 @@ constexpr size_t kIoctlBytesMax = (1 << 14) - 1;  // what the size field of a re
 static_assert(sizeof(terracefs_compact) <= kIoctlBytesMax);
 static_assert(sizeof(terracefs_job) <= kIoctlBytesMax);
 static_assert(sizeof(terracefs_stats) <= kIoctlBytesMax);
+static_assert(sizeof(terracefs_config) <= kIoctlBytesMax);
 static_assert(sizeof(terracefs_sync) <= kIoctlBytesMax);
+// The structs are the same for every compiler and for 32-bit programs: no padding anywhere.
+static_assert(sizeof(terracefs_compact) == 128);
+static_assert(sizeof(terracefs_job) == 64 + 16 * 72 + 256 + 64);
+static_assert(sizeof(terracefs_stats) ==
+              8 + 4 * 32 + 1024 + 8 * (28 + 10 * 8 + 32) + 32 * (32 + 4 * 8) + 2 * 16 * 40);
+static_assert(sizeof(terracefs_config) == 16 + 16 * (32 + 96) + 64);
+static_assert(sizeof(terracefs_sync) == 64);
 static_assert(lsm::kLevelCount <= TERRACEFS_LEVELS);
 static_assert(kOpCount <= TERRACEFS_OPS);
 
 constexpr uint64_t kNsPerMs = 1'000'000;
+constexpr uint64_t kCompactFlags =
+    TERRACEFS_COMPACT_SELF_LEVEL | TERRACEFS_COMPACT_DRY_RUN | TERRACEFS_COMPACT_PATH;
 
 // Cuts at the end of the field, which is already zeroed and always keeps one zero at its end.
 template <size_t kBytes>
@@ -27,9 +42,33 @@ void CopyText(std::string_view text, char (*field)[kBytes]) {
   std::memcpy(*field, text.data(), std::min(text.size(), kBytes - 1));
 }
 
+// Nothing if no zero byte ends it.
+template <size_t kBytes>
+std::optional<std::string> TextOf(const char (&field)[kBytes]) {
+  const size_t size = strnlen(field, kBytes);
+  if (size == kBytes) return std::nullopt;
+  return std::string(field, size);
+}
+
 template <size_t kCount>
 bool AllZero(const __u64 (&values)[kCount]) {
   return std::all_of(std::begin(values), std::end(values), [](__u64 value) { return value == 0; });
+}
+
+void FillCounts(const std::map<std::string, uint64_t>& counts,
+                terracefs_count (*out)[TERRACEFS_COUNTS]) {
+  size_t next = 0;
+  for (const auto& [name, count] : counts) {
+    if (next == TERRACEFS_COUNTS) return;
+    CopyText(name, &(*out)[next].name);
+    (*out)[next].count = count;
+    ++next;
+  }
+}
+
+const char* LimiterMode(const lsm::DbStats& stats) {
+  if (stats.rate_auto) return "auto";
+  return stats.limiter.rate == 0 ? "unlimited" : "fixed";
 }
 
 void FillEngine(const lsm::DbStats& db, terracefs_stats* data) {
@@ -44,6 +83,7 @@ void FillEngine(const lsm::DbStats& db, terracefs_stats* data) {
   data->compaction_pending_bytes = db.compaction_pending_bytes;
   data->trivial_moves = db.trivial_moves;
   data->delete_only = db.delete_only;
+  CopyText(LimiterMode(db), &data->limiter_mode);
   data->limiter_rate = db.limiter.rate;
   data->limiter_bytes = db.limiter.bytes;
   data->limiter_waited_ms = db.limiter.waited_ns / kNsPerMs;
@@ -63,16 +103,19 @@ void FillEngine(const lsm::DbStats& db, terracefs_stats* data) {
   }
   for (size_t i = 0; i < db.levels.size(); ++i) {
     const lsm::LevelStats& level = db.levels[i];
-    data->level[i] = {level.files, level.bytes,
-                      static_cast<__u64>(std::max(0.0, 1000 * level.score)), level.tombstones};
+    data->level[i] = {.files = level.files,
+                      .bytes = level.bytes,
+                      .target_bytes = level.target_bytes,
+                      .score_milli = static_cast<__u64>(std::max(0.0, 1000 * level.score)),
+                      .tombstones = level.tombstones,
+                      .garbage_bytes = level.garbage_bytes,
+                      .jobs = level.jobs,
+                      .bytes_read = level.bytes_read,
+                      .bytes_written = level.bytes_written,
+                      .nanoseconds = level.job_ns};
   }
-  size_t next = 0;
-  for (const auto& [rule, count] : db.dropped) {
-    if (next == TERRACEFS_DROP_RULES) break;
-    CopyText(rule, &data->dropped[next].rule);
-    data->dropped[next].count = count;
-    ++next;
-  }
+  FillCounts(db.dropped, &data->dropped);
+  FillCounts(db.jobs_by_reason, &data->job_reason);
 }
 
 void FillRequests(const OpStats& stats, terracefs_stats* data) {
@@ -108,6 +151,7 @@ Control::Control(const ControlTargets& targets, ControlSettings settings)
     : targets_(targets),
       settings_(std::move(settings)),
       started_ns_(targets.clock.SteadyNs()),
+      live_settings_(targets.db, settings_.mount),
       jobs_(targets.db, targets.clock) {}
 
 bool Control::IsOurs(uint32_t command) { return _IOC_TYPE(command) == TERRACEFS_IOC_MAGIC; }
@@ -139,6 +183,8 @@ io::Result<std::string> Control::Handle(const ControlRequest& request) {
       return Run(request, &Control::Job);
     case _IOC_NR(TERRACEFS_IOC_STATS):
       return Run(request, &Control::Stats);
+    case _IOC_NR(TERRACEFS_IOC_CONFIG):
+      return Run(request, &Control::Config);
     case _IOC_NR(TERRACEFS_IOC_SYNC):
       return Run(request, &Control::Sync);
     default:
@@ -148,29 +194,47 @@ io::Result<std::string> Control::Handle(const ControlRequest& request) {
 
 io::Status Control::Compact(const ControlRequest& request, terracefs_compact* data) {
   if (!MayChange(request.uid)) return io::Status::Posix(EPERM);
-  if (data->flags != 0 || !AllZero(data->reserved)) return io::Status::Posix(EINVAL);
+  if ((data->flags & ~kCompactFlags) != 0 || !AllZero(data->reserved)) {
+    return io::Status::Posix(EINVAL);
+  }
   if (data->level < -1 || data->level >= lsm::kLevelCount) return io::Status::Posix(EINVAL);
-  if (settings_.read_only) return io::Status::Posix(EROFS);
-  lsm::CompactionRequest compaction;
-  compaction.level = data->level;
+  if (settings_.mount.read_only) return io::Status::Posix(EROFS);
+  CompactionJob compaction;
+  compaction.request.level = data->level;
+  compaction.request.self_level = (data->flags & TERRACEFS_COMPACT_SELF_LEVEL) != 0;
+  compaction.request.reclaim_bytes = data->reclaim_bytes;
+  compaction.dry_run = (data->flags & TERRACEFS_COMPACT_DRY_RUN) != 0;
+  if ((data->flags & TERRACEFS_COMPACT_PATH) != 0) compaction.top = request.ino;
   data->job = TRY(jobs_.StartCompaction(compaction));
   return io::Status::Ok();
 }
 
-io::Status Control::Job(const ControlRequest& request, terracefs_job* data) {
-  if (!AllZero(data->reserved)) return io::Status::Posix(EINVAL);
-  const uint64_t id = data->job;
-  switch (data->action) {
+io::Result<std::optional<JobReport>> Control::ActOnJob(const ControlRequest& request,
+                                                       uint32_t action, uint64_t id) {
+  bool found = false;
+  switch (action) {
     case TERRACEFS_JOB_STATUS:
-      break;
+      return jobs_.Find(id);
+    case TERRACEFS_JOB_NEXT:
+      return jobs_.FindNext(id);
     case TERRACEFS_JOB_CANCEL:
-      if (!MayChange(request.uid)) return io::Status::Posix(EPERM);
-      if (id == 0 || !jobs_.Cancel(id)) return io::Status::Posix(ENOENT);
+    case TERRACEFS_JOB_PAUSE:
+    case TERRACEFS_JOB_RESUME:
       break;
     default:
       return io::Status::Posix(EINVAL);
   }
-  const std::optional<JobReport> report = jobs_.Find(id);
+  if (!MayChange(request.uid)) return io::Status::Posix(EPERM);
+  if (action == TERRACEFS_JOB_CANCEL) found = jobs_.Cancel(id);
+  if (action == TERRACEFS_JOB_PAUSE) found = jobs_.Pause(id);
+  if (action == TERRACEFS_JOB_RESUME) found = jobs_.Resume(id);
+  if (!found) return std::optional<JobReport>();
+  return jobs_.Find(id);
+}
+
+io::Status Control::Job(const ControlRequest& request, terracefs_job* data) {
+  if (!AllZero(data->reserved)) return io::Status::Posix(EINVAL);
+  const std::optional<JobReport> report = TRY(ActOnJob(request, data->action, data->job));
   if (!report) return io::Status::Posix(ENOENT);
 
   const __u32 action = data->action;
@@ -179,6 +243,7 @@ io::Status Control::Job(const ControlRequest& request, terracefs_job* data) {
   data->action = action;
   data->job = report->id;
   data->state = static_cast<__u32>(report->state);
+  data->flags = report->is_estimate ? TERRACEFS_JOB_ESTIMATE : 0;
   data->bytes_read = report->bytes_read;
   data->bytes_written = report->bytes_written;
   data->bytes_reclaimed = report->bytes_reclaimed;
@@ -206,7 +271,6 @@ io::Status Control::Stats(const ControlRequest& request, terracefs_stats* data) 
   data->daemon_pid = static_cast<__u32>(getpid());
   CopyText(TERRACEFS_VERSION, &data->program_version);
   CopyText(request.transport, &data->transport);
-  CopyText(settings_.limiter_mode, &data->limiter_mode);
   CopyText(settings_.store_path, &data->store_path);
   const int64_t up_ns = targets_.clock.SteadyNs() - started_ns_;
   data->uptime_s = static_cast<__u64>(up_ns) / 1'000'000'000;
@@ -216,11 +280,49 @@ io::Status Control::Stats(const ControlRequest& request, terracefs_stats* data) 
   return io::Status::Ok();
 }
 
+io::Status Control::Config(const ControlRequest& request, terracefs_config* data) {
+  if (!AllZero(data->reserved)) return io::Status::Posix(EINVAL);
+  const uint32_t action = data->action;
+  std::vector<std::string_view> keys;
+  const std::optional<std::string> key = TextOf(data->setting[0].key);
+  const std::optional<std::string> value = TextOf(data->setting[0].value);
+  if (!key || !value) return io::Status::Posix(EINVAL);
+  switch (action) {
+    case TERRACEFS_CONFIG_LIST:
+      keys = LiveSettings::Keys();
+      break;
+    case TERRACEFS_CONFIG_SET:
+      if (!MayChange(request.uid)) return io::Status::Posix(EPERM);
+      // The reason would not reach the caller; the command line finds it out beforehand.
+      if (!live_settings_.Set(*key, *value).ok()) return io::Status::Posix(EINVAL);
+      keys = {*key};
+      break;
+    case TERRACEFS_CONFIG_GET:
+      keys = {*key};
+      break;
+    default:
+      return io::Status::Posix(EINVAL);
+  }
+  CHECK(keys.size() <= TERRACEFS_SETTINGS);
+  *data = terracefs_config{};
+  data->version = TERRACEFS_IOC_VERSION;
+  data->action = action;
+  for (const std::string_view name : keys) {
+    const io::Result<std::string> in_force = live_settings_.Get(name);
+    if (!in_force.ok()) return io::Status::Posix(EINVAL);
+    terracefs_setting& out = data->setting[data->count++];
+    CopyText(name, &out.key);
+    CopyText(*in_force, &out.value);
+  }
+  return io::Status::Ok();
+}
+
 // Anybody may: it is sync(2) for a mount that sync(2) does not reach.
 io::Status Control::Sync(const ControlRequest&, terracefs_sync* data) {
   if (data->flags != 0 || !AllZero(data->reserved)) return io::Status::Posix(EINVAL);
-  if (!settings_.read_only) TRY(targets_.file_system.Sync());
-  data->durable_sequence = settings_.read_only ? 0 : targets_.db.DurableSequence();
+  const bool read_only = settings_.mount.read_only;
+  if (!read_only) TRY(targets_.file_system.Sync());
+  data->durable_sequence = read_only ? 0 : targets_.db.DurableSequence();
   return io::Status::Ok();
 }
 

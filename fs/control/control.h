@@ -1,12 +1,16 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "fs/control/ioctl.h"
 #include "fs/control/jobs.h"
+#include "fs/control/live_settings.h"
 #include "fs/control/op_stats.h"
 #include "fs/file_system.h"
+#include "fs/mount_options.h"
+#include "fs/schema/inode_number.h"
 #include "io/base/bytes.h"
 #include "io/base/result.h"
 #include "io/storage.h"
@@ -20,7 +24,8 @@ struct ControlRequest {
   io::Bytes input;  // good during the call only
   size_t output_bytes_max = 0;
   uint32_t uid = 0;
-  const char* transport = "";  // over which it came: "dev" or "uring"
+  const char* transport = "";    // over which it came: "dev" or "uring"
+  InodeNumber ino = kRootInode;  // of the file on which it was called
 };
 
 // What the control plane reports on and acts upon; all borrowed.
@@ -34,9 +39,8 @@ struct ControlTargets {
 
 struct ControlSettings {
   std::string store_path;
-  std::string limiter_mode;  // "auto", "fixed" or "unlimited"
-  uint32_t owner_uid = 0;    // may change things, besides root
-  bool read_only = false;
+  uint32_t owner_uid = 0;  // may change things, besides root
+  MountOptions mount;      // with which the engine was opened
 };
 
 // Answers the commands of fs/control/ioctl.h. Safe from any thread.
@@ -56,7 +60,11 @@ class Control {
   bool MayChange(uint32_t uid) const { return uid == 0 || uid == settings_.owner_uid; }
   io::Status Compact(const ControlRequest& request, terracefs_compact* data);
   io::Status Job(const ControlRequest& request, terracefs_job* data);
+  // The job as it stands then; nothing if there is none of that number.
+  io::Result<std::optional<JobReport>> ActOnJob(const ControlRequest& request, uint32_t action,
+                                                uint64_t id);
   io::Status Stats(const ControlRequest& request, terracefs_stats* data);
+  io::Status Config(const ControlRequest& request, terracefs_config* data);
   io::Status Sync(const ControlRequest& request, terracefs_sync* data);
   // Checks the frame, copies the struct in, has `handler` work on it and copies it out.
   template <typename Struct>
@@ -66,6 +74,7 @@ class Control {
   const ControlTargets targets_;
   const ControlSettings settings_;
   const int64_t started_ns_;
+  LiveSettings live_settings_;
   Jobs jobs_;
 };
 

@@ -18,23 +18,40 @@ extern "C" {
 #define TERRACEFS_IOC_VERSION 1
 #define TERRACEFS_LEVELS 8
 #define TERRACEFS_OPS 32
-#define TERRACEFS_DROP_RULES 16
+#define TERRACEFS_COUNTS 16
 #define TERRACEFS_NAME_BYTES 32
 #define TERRACEFS_MESSAGE_BYTES 256
 #define TERRACEFS_PASSES 16
+#define TERRACEFS_SETTINGS 16
+#define TERRACEFS_VALUE_BYTES 96
 
-/* Starts a compaction; `job` is its id. */
+enum terracefs_compact_flags {
+  /* Tables are rewritten on their own level, nothing sinks. */
+  TERRACEFS_COMPACT_SELF_LEVEL = 1,
+  /* Nothing is changed: the job says what it would read, write and give back. */
+  TERRACEFS_COMPACT_DRY_RUN = 2,
+  /* Only what belongs to the file on which this is called; to a directory belongs its tree. */
+  TERRACEFS_COMPACT_PATH = 4,
+};
+
+/* Starts a compaction; `job` is its id. EBUSY: as many jobs as may are running. */
 struct terracefs_compact {
-  __u32 version; /* in: TERRACEFS_IOC_VERSION */
-  __s32 level;   /* in: only this level, -1 = all */
-  __u64 flags;   /* in: 0 */
-  __u64 job;     /* out */
-  __u64 reserved[5];
+  __u32 version;       /* in: TERRACEFS_IOC_VERSION */
+  __s32 level;         /* in: only this level, -1 = all */
+  __u64 flags;         /* in: enum terracefs_compact_flags, or-ed */
+  __u64 reclaim_bytes; /* in: end once the store is so much smaller; 0 = no such goal */
+  __u64 job;           /* out */
+  __u64 reserved[12];
 };
 
 enum terracefs_job_action {
   TERRACEFS_JOB_STATUS = 0,
   TERRACEFS_JOB_CANCEL = 1,
+  TERRACEFS_JOB_PAUSE = 2,
+  TERRACEFS_JOB_RESUME = 3,
+  /* Status of the first job after number `job`: begin with 0, go on with what is answered, and all
+   * are listed when there is none (ENOENT). */
+  TERRACEFS_JOB_NEXT = 4,
 };
 
 enum terracefs_job_state {
@@ -42,6 +59,11 @@ enum terracefs_job_state {
   TERRACEFS_JOB_DONE = 2,
   TERRACEFS_JOB_FAILED = 3,
   TERRACEFS_JOB_CANCELLED = 4,
+  TERRACEFS_JOB_PAUSED = 5, /* goes on or ends when told to */
+};
+
+enum terracefs_job_flags {
+  TERRACEFS_JOB_ESTIMATE = 1, /* a dry run: all bytes are what would be */
 };
 
 struct terracefs_pass {
@@ -53,16 +75,18 @@ struct terracefs_pass {
   __u64 nanoseconds;
 };
 
-/* Asks about, or acts on, a job. The last 64 finished jobs are remembered. ENOENT: no such job. */
+/* Asks about, or acts on, a job, and says how it stands then. The last 64 finished jobs are
+ * remembered; to act on one of those is no error and has no effect. ENOENT: no such job. */
 struct terracefs_job {
   __u32 version; /* in */
   __u32 action;  /* in: enum terracefs_job_action */
   __u64 job;     /* in; 0 with STATUS = the newest */
   __u32 state;   /* out: enum terracefs_job_state */
   __u32 pass_count;
+  __u64 flags; /* out: enum terracefs_job_flags, or-ed */
   __u64 bytes_read;
   __u64 bytes_written;
-  __u64 bytes_reclaimed;
+  __u64 bytes_reclaimed; /* by how much the store's tables became smaller */
   __u64 nanoseconds;
   struct terracefs_pass pass[TERRACEFS_PASSES];
   char message[TERRACEFS_MESSAGE_BYTES]; /* why it failed */
@@ -80,12 +104,19 @@ struct terracefs_op_stats {
 struct terracefs_level_stats {
   __u64 files;
   __u64 bytes;
+  __u64 target_bytes;
   __u64 score_milli; /* score * 1000 */
   __u64 tombstones;
+  __u64 garbage_bytes; /* estimate of what could go */
+  /* Compactions into this level. */
+  __u64 jobs;
+  __u64 bytes_read;
+  __u64 bytes_written;
+  __u64 nanoseconds;
 };
 
-struct terracefs_drop_stats {
-  char rule[TERRACEFS_NAME_BYTES];
+struct terracefs_count {
+  char name[TERRACEFS_NAME_BYTES];
   __u64 count;
 };
 
@@ -93,9 +124,9 @@ struct terracefs_stats {
   __u32 version; /* in */
   __u32 daemon_pid;
   char program_version[TERRACEFS_NAME_BYTES];
-  char transport[TERRACEFS_NAME_BYTES];  /* "dev" or "uring" */
-  char io_backend[TERRACEFS_NAME_BYTES]; /* "io_uring" or "posix" */
-  char limiter_mode[TERRACEFS_NAME_BYTES];
+  char transport[TERRACEFS_NAME_BYTES];    /* "dev" or "uring" */
+  char io_backend[TERRACEFS_NAME_BYTES];   /* "io_uring" or "posix" */
+  char limiter_mode[TERRACEFS_NAME_BYTES]; /* "auto", "fixed" or "unlimited" */
   char store_path[1024];
   __u64 uptime_s;
   __u64 io_submitted, io_completed, io_bytes_read, io_bytes_written, io_fsyncs;
@@ -110,7 +141,8 @@ struct terracefs_stats {
   __u64 write_amplification_milli;
   struct terracefs_level_stats level[TERRACEFS_LEVELS];
   struct terracefs_op_stats op[TERRACEFS_OPS];
-  struct terracefs_drop_stats dropped[TERRACEFS_DROP_RULES];
+  struct terracefs_count dropped[TERRACEFS_COUNTS];    /* entries, by rule */
+  struct terracefs_count job_reason[TERRACEFS_COUNTS]; /* compactions begun, by reason */
   __u64 reserved[32];
 };
 
@@ -121,10 +153,33 @@ struct terracefs_sync {
   __u64 reserved[6];
 };
 
+enum terracefs_config_action {
+  TERRACEFS_CONFIG_LIST = 0,
+  TERRACEFS_CONFIG_GET = 1,
+  TERRACEFS_CONFIG_SET = 2,
+};
+
+struct terracefs_setting {
+  char key[TERRACEFS_NAME_BYTES];    /* as in a mount option */
+  char value[TERRACEFS_VALUE_BYTES]; /* as in a mount option */
+};
+
+/* Live settings. GET and SET use the first setting only; SET answers with the value that is in
+ * force then. EINVAL: no such setting, or a value that it does not take, and nothing has changed.
+ * Texts end with a zero byte. */
+struct terracefs_config {
+  __u32 version; /* in */
+  __u32 action;  /* in: enum terracefs_config_action */
+  __u64 count;   /* out: settings that are filled in */
+  struct terracefs_setting setting[TERRACEFS_SETTINGS];
+  __u64 reserved[8];
+};
+
 #define TERRACEFS_IOC_MAGIC 0xE7
 #define TERRACEFS_IOC_COMPACT _IOWR(TERRACEFS_IOC_MAGIC, 1, struct terracefs_compact)
 #define TERRACEFS_IOC_JOB _IOWR(TERRACEFS_IOC_MAGIC, 2, struct terracefs_job)
 #define TERRACEFS_IOC_STATS _IOWR(TERRACEFS_IOC_MAGIC, 3, struct terracefs_stats)
+#define TERRACEFS_IOC_CONFIG _IOWR(TERRACEFS_IOC_MAGIC, 5, struct terracefs_config)
 #define TERRACEFS_IOC_SYNC _IOWR(TERRACEFS_IOC_MAGIC, 7, struct terracefs_sync)
 
 #ifdef __cplusplus

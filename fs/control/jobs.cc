@@ -2,16 +2,22 @@
 
 #include <algorithm>
 
+#include "fs/control/path_ranges.h"
 #include "io/base/log.h"
 #include "io/thread_pool.h"
 
 namespace terracefs::fs {
+namespace {
+
+constexpr std::string_view kFlushPass = "flush";  // as the engine calls it
+
+}  // namespace
 
 Jobs::Jobs(lsm::Db& db, const io::Clock& clock) : db_(db), clock_(clock) {}
 
 Jobs::~Jobs() { Shutdown(); }
 
-io::Result<uint64_t> Jobs::StartCompaction(const lsm::CompactionRequest& request) {
+io::Result<uint64_t> Jobs::StartCompaction(const CompactionJob& compaction) {
   std::vector<std::unique_ptr<Job>> old;  // joined after the lock is gone
   io::MutexLock lock(mutex_);
   if (shutdown_) return io::Status::ShuttingDown();
@@ -25,10 +31,11 @@ io::Result<uint64_t> Jobs::StartCompaction(const lsm::CompactionRequest& request
   jobs_.push_back(std::make_unique<Job>());
   Job& job = *jobs_.back();
   job.report.id = next_id_++;
+  job.report.is_estimate = compaction.dry_run;
   job.started_ns = NowNs();
   const uint64_t id = job.report.id;
   // The job is not removed before its thread has ended, so the reference stays good.
-  job.thread = std::thread([this, &job, request] { Run(job, request); });
+  job.thread = std::thread([this, &job, compaction] { Run(job, compaction); });
   lock.Unlock();
   for (const std::unique_ptr<Job>& ended : old) ended->thread.join();
   return id;
@@ -50,18 +57,37 @@ std::vector<std::unique_ptr<Jobs::Job>> Jobs::TakeOldJobsLocked() {
   return old;
 }
 
-void Jobs::Run(Job& job, const lsm::CompactionRequest& request) noexcept {
+io::Status Jobs::Work(Job& job, const CompactionJob& compaction) {
+  lsm::CompactionRequest request = compaction.request;
+  const auto report = [&](const lsm::CompactionProgress& progress) { TakeProgress(job, progress); };
+  if (compaction.top) {
+    report({.pass = "walk"});
+    request.ranges = TRY(KeyRangesOf(db_, *compaction.top, job.control));
+  }
+  if (compaction.dry_run) {
+    TakeEstimate(job, TRY(db_.EstimateCompaction(request, job.control)));
+    return io::Status::Ok();
+  }
+  return db_.Compact(request, job.control, report);
+}
+
+void Jobs::Run(Job& job, const CompactionJob& compaction) noexcept {
   io::SetThreadName("fs-job");
-  const uint64_t live_before = db_.Stats().live_table_bytes;
-  const io::Status status =
-      db_.Compact(request, job.control, [&](const auto& progress) { TakeProgress(job, progress); });
-  const uint64_t live_after = db_.Stats().live_table_bytes;
+  const uint64_t live_bytes_before = db_.Stats().live_table_bytes;
+  {
+    io::MutexLock lock(mutex_);
+    job.live_bytes_before = live_bytes_before;
+  }
+  const io::Status status = Work(job, compaction);
+  const uint64_t live_bytes_after = db_.Stats().live_table_bytes;
 
   io::MutexLock lock(mutex_);
   const uint64_t now_ns = NowNs();
-  ClosePass(job, now_ns);
+  if (!compaction.dry_run) {
+    ClosePass(job, now_ns);
+    TakeReclaimed(job, live_bytes_after);
+  }
   job.report.nanoseconds = now_ns - job.started_ns;
-  job.report.bytes_reclaimed = live_before > live_after ? live_before - live_after : 0;
   if (status.ok()) {
     job.report.state = JobState::kDone;
   } else if (status.Is(io::StatusCode::kCancelled)) {
@@ -81,12 +107,35 @@ void Jobs::ClosePass(Job& job, uint64_t now_ns) {
   job.report.passes.back().nanoseconds = now_ns - job.pass_started_ns;
 }
 
+void Jobs::TakeReclaimed(Job& job, uint64_t live_bytes) {
+  job.report.bytes_reclaimed =
+      job.live_bytes_before > live_bytes ? job.live_bytes_before - live_bytes : 0;
+}
+
+void Jobs::TakeEstimate(Job& job, const lsm::CompactionEstimate& estimate) {
+  io::MutexLock lock(mutex_);
+  ClosePass(job, NowNs());
+  for (const lsm::CompactionEstimate::Pass& pass : estimate.passes) {
+    job.report.passes.push_back(
+        {.name = pass.name, .bytes_read = pass.bytes_read, .bytes_written = pass.bytes_written});
+  }
+  job.report.bytes_read = estimate.bytes_read;
+  job.report.bytes_written = estimate.bytes_written;
+  job.report.bytes_reclaimed = estimate.bytes_reclaimed;
+}
+
 void Jobs::TakeProgress(Job& job, const lsm::CompactionProgress& progress) {
+  const uint64_t live_bytes = db_.Stats().live_table_bytes;
   io::MutexLock lock(mutex_);
   const uint64_t now_ns = NowNs();
   JobReport& report = job.report;
   if (report.passes.empty() || report.passes.back().name != progress.pass) {
     ClosePass(job, now_ns);
+    // What a flush adds to the tables was on the disk before, in logs: it is not for the
+    // compaction to make up for.
+    if (!report.passes.empty() && report.passes.back().name == kFlushPass) {
+      job.live_bytes_before = live_bytes;
+    }
     report.passes.push_back({});
     report.passes.back().name = progress.pass;
     job.pass_started_ns = now_ns;
@@ -101,10 +150,17 @@ void Jobs::TakeProgress(Job& job, const lsm::CompactionProgress& progress) {
   pass.bytes_read = progress.bytes_read - job.pass_start_read;
   pass.bytes_written = progress.bytes_written - job.pass_start_written;
   ClosePass(job, now_ns);
+  TakeReclaimed(job, live_bytes);
   report.nanoseconds = now_ns - job.started_ns;
 }
 
-const Jobs::Job* Jobs::FindLocked(uint64_t id) const {
+JobReport Jobs::ReportOf(const Job& job) {
+  JobReport report = job.report;
+  if (report.state == JobState::kRunning && job.control.paused()) report.state = JobState::kPaused;
+  return report;
+}
+
+Jobs::Job* Jobs::FindLocked(uint64_t id) const {
   if (id == 0) return jobs_.empty() ? nullptr : jobs_.back().get();
   for (const std::unique_ptr<Job>& job : jobs_) {
     if (job->report.id == id) return job.get();
@@ -116,18 +172,28 @@ std::optional<JobReport> Jobs::Find(uint64_t id) const {
   io::MutexLock lock(mutex_);
   const Job* job = FindLocked(id);
   if (job == nullptr) return std::nullopt;
-  return job->report;
+  return ReportOf(*job);
 }
 
-bool Jobs::Cancel(uint64_t id) {
+std::optional<JobReport> Jobs::FindNext(uint64_t id) const {
   io::MutexLock lock(mutex_);
   for (const std::unique_ptr<Job>& job : jobs_) {
-    if (job->report.id != id) continue;
-    job->control.Cancel();
-    return true;
+    if (job->report.id > id) return ReportOf(*job);
   }
-  return false;
+  return std::nullopt;
 }
+
+bool Jobs::Steer(uint64_t id, void (lsm::JobControl::*how)()) {
+  io::MutexLock lock(mutex_);
+  Job* const job = id == 0 ? nullptr : FindLocked(id);
+  if (job == nullptr) return false;
+  (job->control.*how)();
+  return true;
+}
+
+bool Jobs::Cancel(uint64_t id) { return Steer(id, &lsm::JobControl::Cancel); }
+bool Jobs::Pause(uint64_t id) { return Steer(id, &lsm::JobControl::Pause); }
+bool Jobs::Resume(uint64_t id) { return Steer(id, &lsm::JobControl::Resume); }
 
 void Jobs::Shutdown() {
   std::deque<std::unique_ptr<Job>> all;

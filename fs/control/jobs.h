@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "fs/schema/inode_number.h"
 #include "io/base/clock.h"
 #include "io/base/mutex.h"
 #include "io/base/result.h"
@@ -21,7 +22,21 @@ inline constexpr size_t kRunningJobsMax = 4;
 inline constexpr size_t kFinishedJobsMax = 64;
 
 // Values are those of the ioctl interface.
-enum class JobState : uint32_t { kRunning = 1, kDone = 2, kFailed = 3, kCancelled = 4 };
+enum class JobState : uint32_t {
+  kRunning = 1,
+  kDone = 2,
+  kFailed = 3,
+  kCancelled = 4,
+  kPaused = 5
+};
+
+struct CompactionJob {
+  lsm::CompactionRequest request = {};
+  // Limits it to what belongs to this inode: a file, or a directory with the tree below it. The
+  // request's ranges are then worked out by the job's first pass, "walk".
+  std::optional<InodeNumber> top = {};
+  bool dry_run = false;  // only say what it would do
+};
 
 struct JobPass {
   std::string name;
@@ -39,9 +54,10 @@ struct JobReport {
   std::vector<JobPass> passes;
   uint64_t bytes_read = 0;
   uint64_t bytes_written = 0;
-  uint64_t bytes_reclaimed = 0;
+  uint64_t bytes_reclaimed = 0;  // by how much the tables have shrunk since they were flushed
   uint64_t nanoseconds = 0;
-  std::string message;  // why it failed
+  bool is_estimate = false;  // a dry run: the bytes are what would be
+  std::string message;       // why it failed
 };
 
 // Long-running jobs by id, each in a thread of its own. Remembers the last kFinishedJobsMax that
@@ -57,11 +73,16 @@ class Jobs {
 
   // Returns the job's id; ids start at 1. Busy if kRunningJobsMax are running, ShuttingDown after
   // Shutdown.
-  io::Result<uint64_t> StartCompaction(const lsm::CompactionRequest& request) EXCLUDES(mutex_);
+  io::Result<uint64_t> StartCompaction(const CompactionJob& compaction) EXCLUDES(mutex_);
   // Nothing if there is no such job, or none at all for 0, which is the newest.
   std::optional<JobReport> Find(uint64_t id) const EXCLUDES(mutex_);
-  // Asks the job to end; it does so soon, unless it ends by itself before. False: no such job.
+  // The first one after `id`; so all are listed, from 0 on.
+  std::optional<JobReport> FindNext(uint64_t id) const EXCLUDES(mutex_);
+  // Asks the job to end, to stand still or to go on; it does so soon, unless it ends by itself
+  // before. False: no such job.
   bool Cancel(uint64_t id) EXCLUDES(mutex_);
+  bool Pause(uint64_t id) EXCLUDES(mutex_);
+  bool Resume(uint64_t id) EXCLUDES(mutex_);
   // Cancels everything and waits for its end. No job starts afterwards.
   void Shutdown() EXCLUDES(mutex_);
 
@@ -74,15 +95,22 @@ class Jobs {
     uint64_t pass_started_ns = 0;
     uint64_t pass_start_read = 0;  // of the whole job when the pass began
     uint64_t pass_start_written = 0;
+    uint64_t live_bytes_before = 0;  // in tables, when there was nothing more to flush
     JobReport report;
   };
 
-  void Run(Job& job, const lsm::CompactionRequest& request) noexcept EXCLUDES(mutex_);
+  void Run(Job& job, const CompactionJob& compaction) noexcept EXCLUDES(mutex_);
+  io::Status Work(Job& job, const CompactionJob& compaction) EXCLUDES(mutex_);
   void TakeProgress(Job& job, const lsm::CompactionProgress& progress) EXCLUDES(mutex_);
+  void TakeEstimate(Job& job, const lsm::CompactionEstimate& estimate) EXCLUDES(mutex_);
   // Ends the time of the current pass.
   static void ClosePass(Job& job, uint64_t now_ns);
+  static void TakeReclaimed(Job& job, uint64_t live_bytes);
+  static JobReport ReportOf(const Job& job);
+  // False: no such job.
+  bool Steer(uint64_t id, void (lsm::JobControl::*how)()) EXCLUDES(mutex_);
   std::vector<std::unique_ptr<Job>> TakeOldJobsLocked() REQUIRES(mutex_);
-  const Job* FindLocked(uint64_t id) const REQUIRES(mutex_);
+  Job* FindLocked(uint64_t id) const REQUIRES(mutex_);
   uint64_t NowNs() const { return static_cast<uint64_t>(clock_.SteadyNs()); }
 
   lsm::Db& db_;

@@ -433,7 +433,7 @@ void Removexattr(fuse_req_t request, fuse_ino_t ino, const char* name) noexcept 
 // --- Control
 // --------------------------------------------------------------------------------------
 
-void Ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void*, fuse_file_info*, unsigned,
+void Ioctl(fuse_req_t request, fuse_ino_t ino, unsigned command, void*, fuse_file_info*, unsigned,
            const void* input, size_t input_bytes, size_t output_bytes) noexcept {
   // Terminals' ioctls arrive for every isatty(); they must not cost more than the answer.
   if (!Control::IsOurs(command)) {
@@ -441,9 +441,13 @@ void Ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void*, fuse_file_in
   }
   ServeLater(
       request, Op::kIoctl,
-      [](Call& call, unsigned code, io::Bytes data, size_t room) {
-        ControlRequest control{code, data, room, call.context.uid,
-                               call.reply.over_uring() ? "uring" : "dev"};
+      [](Call& call, InodeNumber file, unsigned code, io::Bytes data, size_t room) {
+        const ControlRequest control{.command = code,
+                                     .input = data,
+                                     .output_bytes_max = room,
+                                     .uid = call.context.uid,
+                                     .transport = call.reply.over_uring() ? "uring" : "dev",
+                                     .ino = file};
         const io::Result<std::string> answer = call.service.targets().control.Handle(control);
         if (answer.ok()) {
           call.reply.WithIoctl(*answer);
@@ -452,7 +456,8 @@ void Ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void*, fuse_file_in
         }
         return true;
       },
-      command, io::Bytes(static_cast<const std::byte*>(input), input_bytes), output_bytes);
+      Ino(ino), command, io::Bytes(static_cast<const std::byte*>(input), input_bytes),
+      output_bytes);
 }
 
 fuse_lowlevel_ops MakeOperations() {

@@ -30,9 +30,9 @@ class DirectoryPass {
                 const lsm::ReadOptions& options, const Visit& visit)
       : db_(db), table_(table), counts_(counts), options_(options), visit_(visit) {}
 
-  Status Run(InodeNumber ino, const InodeRecord& directory, uint64_t cookie, bool with_attributes) {
-    const Status status = with_attributes ? VisitWithAttributes(ino, directory, cookie)
-                                          : VisitNames(ino, directory, cookie);
+  Status Run(Inode& directory, uint64_t cookie, bool with_attributes) {
+    const Status status =
+        with_attributes ? VisitWithAttributes(directory, cookie) : VisitNames(directory, cookie);
     return visited_any_ ? Status::Ok() : status;
   }
 
@@ -59,8 +59,10 @@ class DirectoryPass {
     return cookie >= kDotDotCookie ||
            VisitOne({.name = "..", .ino = parent, .type = S_IFDIR, .next_cookie = kDotDotCookie});
   }
-  Status VisitNames(InodeNumber ino, const InodeRecord& directory, uint64_t cookie);
-  Status VisitWithAttributes(InodeNumber ino, const InodeRecord& directory, uint64_t cookie);
+  // To the first entry after `cookie`, past all that was removed before any entry.
+  static void SeekEntry(Inode& directory, uint64_t cookie, lsm::Iterator* entries);
+  Status VisitNames(Inode& directory, uint64_t cookie);
+  Status VisitWithAttributes(Inode& directory, uint64_t cookie);
   // For all that are pending; those that cannot be read stay without.
   Status ReadAttributes();
   static void TakeAttributes(const std::optional<lsm::PinnedValue>& value, Pending* pending);
@@ -85,13 +87,24 @@ Result<uint64_t> CookieOf(std::string_view key) {
   return parsed->number;
 }
 
-Status DirectoryPass::VisitNames(InodeNumber ino, const InodeRecord& directory, uint64_t cookie) {
-  if (!VisitDots(ino, directory.parent, cookie)) return Status::Ok();
-  if (directory.entry_count == 0) return Status::Ok();
-  const Key bound = GroupEnd(Domain::kListing, ino.value);
+void DirectoryPass::SeekEntry(Inode& directory, uint64_t cookie, lsm::Iterator* entries) {
+  const uint64_t first = directory.first_cookie();
+  const uint64_t from = std::max(cookie + 1, first);
+  entries->Seek(ListingKey(directory.ino, from));
+  if (from != first || !entries->Valid()) return;
+  // The directory is locked, so nobody adds an entry that this one has not met. A key of a wrong
+  // shape is reported by who reads the entry.
+  const Result<uint64_t> met = CookieOf(entries->key());
+  if (met.ok()) directory.RaiseFirstCookie(*met);
+}
+
+Status DirectoryPass::VisitNames(Inode& directory, uint64_t cookie) {
+  if (!VisitDots(directory.ino, directory.record().parent, cookie)) return Status::Ok();
+  if (directory.record().entry_count == 0) return Status::Ok();
+  const Key bound = GroupEnd(Domain::kListing, directory.ino.value);
   options_.upper_bound = bound;
   const std::unique_ptr<lsm::Iterator> entries = db_.NewIterator(options_);
-  entries->Seek(ListingKey(ino, std::max(cookie + 1, kFirstCookie)));
+  SeekEntry(directory, cookie, entries.get());
   for (; entries->Valid(); entries->Next()) {
     const uint64_t entry_cookie = TRY(CookieOf(entries->key()));
     const ListingEntry entry = TRY(DecodeListing(entries->value()));
@@ -105,14 +118,13 @@ Status DirectoryPass::VisitNames(InodeNumber ino, const InodeRecord& directory, 
   return entries->status();
 }
 
-Status DirectoryPass::VisitWithAttributes(InodeNumber ino, const InodeRecord& directory,
-                                          uint64_t cookie) {
-  if (!VisitDots(ino, directory.parent, cookie)) return Status::Ok();
-  if (directory.entry_count == 0) return Status::Ok();
-  const Key bound = GroupEnd(Domain::kListing, ino.value);
+Status DirectoryPass::VisitWithAttributes(Inode& directory, uint64_t cookie) {
+  if (!VisitDots(directory.ino, directory.record().parent, cookie)) return Status::Ok();
+  if (directory.record().entry_count == 0) return Status::Ok();
+  const Key bound = GroupEnd(Domain::kListing, directory.ino.value);
   options_.upper_bound = bound;
   const std::unique_ptr<lsm::Iterator> entries = db_.NewIterator(options_);
-  entries->Seek(ListingKey(ino, std::max(cookie + 1, kFirstCookie)));
+  SeekEntry(directory, cookie, entries.get());
   pending_.reserve(kAttributeBatchCount);
   while (entries->Valid()) {
     pending_.clear();
@@ -198,7 +210,7 @@ Status FileSystemImpl::ReadDirectory(const OpContext& context, InodeNumber ino, 
   if (!directory.is_directory()) return Status::Posix(ENOTDIR);
   if (directory.nlink == 0) return Status::Ok();  // removed: not even "." and ".."
   DirectoryPass pass(db_, table_, counts_, ReadOptionsFor(context), visit);
-  TRY(pass.Run(ino, directory, cookie, with_attributes));
+  TRY(pass.Run(locked.inode(), cookie, with_attributes));
   const bool access_is_due = AccessIsDue(directory);
   locked.Release();
   if (access_is_due) NoteAccess(ino);

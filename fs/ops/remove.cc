@@ -1,5 +1,6 @@
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <span>
@@ -43,6 +44,13 @@ void FileSystemImpl::StageEntryRemoval(Inode& parent, std::string_view name, con
                                        int64_t now_ns, Transaction* transaction) {
   InodeRecord& directory = transaction->Edit(parent);
   if (directory.entry_count > 0) --directory.entry_count;
+  // The record is written anyway, and takes along what listings have met.
+  directory.first_cookie = std::max(directory.first_cookie, parent.first_cookie());
+  if (directory.entry_count == 0) {
+    directory.first_cookie = directory.next_cookie;
+  } else if (dirent.cookie == directory.first_cookie) {
+    ++directory.first_cookie;
+  }
   if (dirent.type == S_IFDIR && directory.nlink > 2) --directory.nlink;
   directory.mtime_ns = now_ns;
   directory.ctime_ns = now_ns;

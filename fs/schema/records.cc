@@ -59,9 +59,9 @@ class StackEncoder {
   char* at_ = buffer_;
 };
 
-Status VersionMismatch(const char* what, uint8_t version) {
+Status VersionMismatch(const char* what, uint8_t version, uint8_t known) {
   return Status::NotSupported(std::string(what) + " version " + std::to_string(version) +
-                              ", this program knows 1");
+                              ", this program knows " + std::to_string(known));
 }
 
 bool GetTime(Decoder* in, int64_t origin_ns, int64_t* time_ns) {
@@ -85,7 +85,8 @@ bool GetTypeFields(Decoder* in, InodeRecord* record) {
              in->GetVarint64(&record->data_id) && record->size <= kFileBytesMax;
     case S_IFDIR:
       return in->GetVarint64(&record->parent.value) && in->GetVarint64(&record->next_cookie) &&
-             in->GetVarint64(&record->entry_count) && record->next_cookie >= kFirstCookie;
+             in->GetVarint64(&record->entry_count) && in->GetVarint64(&record->first_cookie) &&
+             record->first_cookie >= kFirstCookie && record->first_cookie <= record->next_cookie;
     case S_IFCHR:
     case S_IFBLK:
       return in->GetVarint64(&record->rdev);
@@ -136,7 +137,8 @@ Result<Superblock> DecodeSuperblock(std::string_view value) {
       !in.GetByte(&version)) {
     return Status::Corruption("superblock without its magic");
   }
-  if (version != kSuperblockVersion) return VersionMismatch("filesystem format", version);
+  if (version != kSuperblockVersion)
+    return VersionMismatch("filesystem format", version, kSuperblockVersion);
   uint64_t features = 0;
   uint64_t page_bytes = 0;
   uint64_t created = 0;
@@ -169,7 +171,8 @@ Result<uint64_t> DecodeAllocatorBound(std::string_view value) {
   uint8_t version = 0;
   uint64_t bound = 0;
   if (!in.GetByte(&version)) return Status::Corruption("empty allocator record");
-  if (version != kSmallRecordVersion) return VersionMismatch("allocator record", version);
+  if (version != kSmallRecordVersion)
+    return VersionMismatch("allocator record", version, kSmallRecordVersion);
   if (!in.GetFixed64(&bound) || !in.empty() || bound <= kRootInode.value) {
     return Status::Corruption("malformed allocator record");
   }
@@ -199,6 +202,7 @@ void EncodeInode(const InodeRecord& record, std::string* out) {
     to.Varint(record.parent.value);
     to.Varint(record.next_cookie);
     to.Varint(record.entry_count);
+    to.Varint(record.first_cookie);
   } else if (record.is_device()) {
     to.Varint(record.rdev);
   }
@@ -210,7 +214,7 @@ Result<InodeRecord> DecodeInode(std::string_view value) {
   Decoder in(value);
   uint8_t version = 0;
   if (!in.GetByte(&version)) return Status::Corruption("empty inode record");
-  if (version != kInodeVersion) return VersionMismatch("inode record", version);
+  if (version != kInodeVersion) return VersionMismatch("inode record", version, kInodeVersion);
   InodeRecord record;
   uint64_t flags = 0;
   uint64_t btime = 0;

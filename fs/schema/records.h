@@ -14,7 +14,7 @@ namespace terracefs::fs {
 // and NotSupported for versions and kinds that a newer program may have written.
 
 inline constexpr uint8_t kSuperblockVersion = 1;
-inline constexpr uint8_t kInodeVersion = 1;
+inline constexpr uint8_t kInodeVersion = 2;
 inline constexpr uint64_t kFirstCookie = 3;  // 1 and 2 are "." and ".."
 
 enum class CounterId : uint8_t { kInodes = 1, kPages = 2 };
@@ -53,6 +53,7 @@ struct InodeRecord {
   InodeNumber parent;
   uint64_t next_cookie = 0;
   uint64_t entry_count = 0;
+  uint64_t first_cookie = kFirstCookie;  // no entry has a smaller one
   // Devices.
   uint64_t rdev = 0;
   // Symbolic links.

@@ -158,12 +158,14 @@ CompactionPlan CompletePlan(const PickContext& context, int level, std::vector<F
   plan.inputs[1] = context.version().Overlapping(plan.output_level, plan.smallest_user_key(),
                                                  plan.largest_user_key());
   FindGrandparents(context, &plan);
-  // Nothing to merge with, nothing to drop, and the next merge stays affordable (Q24). Level-0
-  // tables must also not overlap each other.
+  // Nothing to merge with, nothing to drop, nothing to compress, and the next merge stays affordable
+  // (Q24). Level-0 tables must also not overlap each other.
   const bool clean = std::none_of(plan.inputs[0].begin(), plan.inputs[0].end(),
                                   [](const FileRef& file) { return HasGarbage(*file); });
   const bool alone = level > 0 || plan.inputs[0].size() == 1;
-  if (plan.inputs[1].empty() && clean && alone &&
+  const bool as_compressed = IsCompressedLevel(level, context.targets.base_level) ==
+                             IsCompressedLevel(plan.output_level, context.targets.base_level);
+  if (plan.inputs[1].empty() && clean && alone && as_compressed &&
       TotalBytes(plan.grandparents) <= kGrandparentBytesMaxFactor * context.options.table_bytes) {
     plan.kind = CompactionPlan::Kind::kMove;
   }

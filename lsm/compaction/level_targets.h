@@ -22,4 +22,10 @@ struct LevelTargets {
 // of one byte and drains.
 LevelTargets ComputeLevelTargets(const Options& options, const Version& version);
 
+// H3: level 0 and the level it goes into (unless that is the last) are rewritten soon and stay
+// uncompressed.
+inline bool IsCompressedLevel(int level, int base_level) {
+  return level > base_level || level == kLevelCount - 1;
+}
+
 }  // namespace terracefs::lsm

@@ -212,18 +212,11 @@ std::vector<int> LevelsByUrgency(const PickContext& context) {
   return levels;
 }
 
-bool Meets(const std::vector<KeyRange>* ranges, const FileMeta& file) {
-  if (ranges == nullptr || ranges->empty()) return true;
-  return std::any_of(ranges->begin(), ranges->end(), [&](const KeyRange& range) {
-    return file.largest_user_key() >= range.begin &&
-           (range.end.empty() || file.smallest_user_key() < range.end);
-  });
-}
-
 bool IsWanted(const ManualSlice& slice, const FileMeta& file) {
   return (slice.level == 0 || file.number < slice.limit) &&
          (!slice.cursor || file.smallest_user_key() > *slice.cursor) &&
-         (!slice.only_garbage || HasGarbage(file)) && Meets(slice.ranges, file);
+         (!slice.only_garbage || HasGarbage(file)) &&
+         (slice.ranges == nullptr || MeetsRanges(*slice.ranges, file));
 }
 
 std::vector<FileRef> Level0Slice(const PickContext& context, const ManualSlice& slice) {
@@ -328,6 +321,16 @@ std::optional<int64_t> NextDueSeconds(const PickContext& context) {
   return next;
 }
 
+std::string PassName(int level) { return "level " + std::to_string(level); }
+
+bool MeetsRanges(const std::vector<KeyRange>& ranges, const FileMeta& file) {
+  // The first range that ends after the table begins; they are sorted and disjoint.
+  const auto range = std::partition_point(ranges.begin(), ranges.end(), [&](const KeyRange& r) {
+    return !r.end.empty() && r.end <= file.smallest_user_key();
+  });
+  return ranges.empty() || (range != ranges.end() && range->begin <= file.largest_user_key());
+}
+
 CompactionPlan ManualExtent(const PickContext& context, const ManualSlice& slice) {
   std::vector<FileRef> source;
   if (slice.level == 0) {
@@ -364,6 +367,11 @@ std::optional<CompactionPlan> PickManual(const PickContext& context, const Manua
   if (source.empty()) return std::nullopt;
   if (slice.in_place) return InPlacePlan(context, slice.level, std::move(source), "manual");
   CompactionPlan plan = CompletePlan(context, slice.level, std::move(source), "manual");
+  // Level-0 tables are as flushed: whoever asks for a compaction wants them cut to size. And a filter
+  // is to be asked.
+  if (slice.level == 0 || context.options.compaction_filter != nullptr) {
+    plan.kind = CompactionPlan::Kind::kMerge;
+  }
   return plan;
 }
 
@@ -378,7 +386,7 @@ std::optional<CompactionPlan> PickReclaim(const PickContext& context,
   std::optional<Candidate> best;
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : context.version().files(level)) {
-      if (!HasGarbage(*file) || !Meets(&ranges, *file)) continue;
+      if (!HasGarbage(*file) || !MeetsRanges(ranges, *file)) continue;
       Candidate candidate{level, file, Need::kNone, GarbageBytes(*file)};
       const bool pending = file->drop_pending_since_seconds.load(std::memory_order_relaxed) != 0;
       if (SnapshotsAllow(context, *file)) {

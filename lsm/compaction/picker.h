@@ -79,6 +79,11 @@ std::optional<CompactionPlan> PickManual(const PickContext& context, const Manua
 // The tables that PickManual would go through, and what of the output level they meet.
 CompactionPlan ManualExtent(const PickContext& context, const ManualSlice& slice);
 
+// "level 3": what a pass over a level is called.
+std::string PassName(int level);
+// Whether the table meets one of `ranges`, or there are none.
+bool MeetsRanges(const std::vector<KeyRange>& ranges, const FileMeta& file);
+
 // For a reclaim goal: the job that gives back the most garbage now, in `ranges`; nothing if there
 // is none or what there is cannot be dropped yet. May conflict, too.
 std::optional<CompactionPlan> PickReclaim(const PickContext& context,

@@ -54,6 +54,11 @@ bool RangesInUse::Conflicts(const CompactionPlan& plan) const {
   return false;
 }
 
+bool RangesInUse::empty() const {
+  return files_.empty() && std::all_of(ranges_.begin(), ranges_.end(),
+                                       [](const auto& ranges) { return ranges.empty(); });
+}
+
 void RangesInUse::Register(const CompactionPlan& plan) {
   const Range hull = HullOf(plan);
   for (const auto& side : plan.inputs) {

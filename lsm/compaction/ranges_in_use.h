@@ -46,7 +46,7 @@ class RangesInUse {
   bool InUse(FileNumber number) const { return files_.contains(number); }
   void Register(const CompactionPlan& plan);
   void Unregister(const CompactionPlan& plan);
-  bool empty() const { return files_.empty(); }
+  bool empty() const;
 
  private:
   struct Range {

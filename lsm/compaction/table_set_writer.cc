@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "io/base/log.h"
+#include "lsm/compaction/level_targets.h"
 #include "lsm/file_names.h"
 
 namespace terracefs::lsm {
@@ -18,8 +19,7 @@ constexpr double kFilterBitsMax = 20;  // more probes than a reader should make
 TableOptions TableOptionsFor(const Options& options, int level, int base_level, int deepest_level) {
   TableOptions table;
   table.block_bytes = options.block_bytes;
-  const bool compressed = level > base_level || level == kLevelCount - 1;
-  table.zstd_level = compressed ? kZstdLevel : 0;
+  table.zstd_level = IsCompressedLevel(level, base_level) ? kZstdLevel : 0;
   // Bits per key for a false positive rate of p: -ln p / (ln 2)^2.
   const double bits_per_step =
       std::log(options.level_multiplier) / (std::numbers::ln2 * std::numbers::ln2);

@@ -13,7 +13,8 @@ size_t ChargeOf(const Block& block) { return block.memory_bytes() + kSlotOverhea
 
 }  // namespace
 
-BlockCache::BlockCache(size_t bytes_max) : bytes_max_(bytes_max) {}
+BlockCache::BlockCache(size_t bytes_max, const io::Clock& clock)
+    : clock_(clock), bytes_max_(bytes_max) {}
 
 std::shared_ptr<const Block> BlockCache::Get(FileNumber file, uint64_t offset) {
   const Key key{file, offset};

@@ -7,8 +7,10 @@
 #include <memory>
 #include <unordered_map>
 
+#include "io/base/clock.h"
 #include "io/base/mutex.h"
 #include "lsm/key.h"
+#include "lsm/latency_window.h"
 #include "lsm/table/block.h"
 
 namespace terracefs::lsm {
@@ -23,7 +25,7 @@ struct BlockCacheStats {
 // exceeded. Sharded; safe from any thread. A block handed out stays good while the pointer is held.
 class BlockCache {
  public:
-  explicit BlockCache(size_t bytes_max);
+  explicit BlockCache(size_t bytes_max, const io::Clock& clock = io::SystemClock());
 
   std::shared_ptr<const Block> Get(FileNumber file, uint64_t offset);
   void Insert(FileNumber file, uint64_t offset, std::shared_ptr<const Block> block);
@@ -31,6 +33,9 @@ class BlockCache {
   // out.
   void SetCapacity(size_t bytes_max);
   BlockCacheStats stats() const;
+  // How long misses take whom they make wait: recorded by who reads the block, with `clock`.
+  const io::Clock& clock() const { return clock_; }
+  LatencyWindow& miss_latency() { return miss_latency_; }
 
  private:
   static constexpr size_t kShardCount = 16;
@@ -61,6 +66,8 @@ class BlockCache {
   void EvictLocked(Shard& shard, std::list<Slot>* evicted) REQUIRES(shard.mutex);
   Shard& ShardOf(const Key& key) { return shards_[KeyHash{}(key) >> 60 & (kShardCount - 1)]; }
 
+  const io::Clock& clock_;
+  LatencyWindow miss_latency_;
   std::atomic<size_t> bytes_max_;  // relaxed: it orders nothing
   std::array<Shard, kShardCount> shards_;
 };

@@ -174,11 +174,35 @@ io::Result<std::shared_ptr<const Block>> OwnBlock(const TableFile& table, BlockH
 
 }  // namespace
 
+namespace {
+
+// Larger reads are somebody's scan: how long they take says more about their size.
+constexpr size_t kTimedReadBytesMax = 256 * io::kKiB;
+
+// Tells the cache how long a foreground read took.
+class MissTimer {
+ public:
+  explicit MissTimer(BlockCache* cache)
+      : cache_(cache), begin_ns_(cache == nullptr ? 0 : cache->clock().SteadyNs()) {}
+  void Stop(size_t bytes) const {
+    if (cache_ == nullptr || bytes > kTimedReadBytesMax) return;
+    cache_->miss_latency().Record(cache_->clock().SteadyNs() - begin_ns_);
+  }
+
+ private:
+  BlockCache* const cache_;
+  const int64_t begin_ns_;
+};
+
+}  // namespace
+
 io::Result<std::shared_ptr<const Block>> TableFile::ReadBlock(BlockHandle handle,
                                                               bool fill_cache) const {
   const AlignedRange range = AlignedRange::Around(handle.offset, handle.end());
   io::AlignedBuffer buffer = ReadBuffer(range.bytes);
+  const MissTimer timer(cache);
   TRY(file->ReadFull(range.offset, {buffer.data(), range.bytes}));
+  timer.Stop(range.bytes);
   const size_t begin = handle.offset - range.offset;
   const std::string_view stored =
       io::AsView({buffer.data() + begin, handle.bytes + kBlockTrailerBytes});
@@ -268,10 +292,12 @@ void ReadTogether(std::span<BlockRead> reads, bool fill_cache) {
       next = runs.back().end;
       bytes += runs.back().range.bytes;
     }
+    const MissTimer timer(reads[runs[0].begin].table->cache);
     StartRuns(reads, runs);
     // Every request is waited for, whatever becomes of the others: the kernel writes to our memory.
     for (Run& run : runs) {
       const io::Status status = reads[run.begin].table->file->Wait(run.request);
+      if (&run == &runs.back()) timer.Stop(bytes);
       SplitRun(reads, run, status, fill_cache);
       run.buffer = io::AlignedBuffer();
     }

@@ -30,8 +30,8 @@ struct TableFile {
 
   // Reads again what Open read, and verifies that it still says the same.
   io::Status VerifyMeta() const;
-  // Reads a block, past the cache. With `fill_cache` it owns exactly its own bytes and goes into
-  // the cache; otherwise it may keep the buffer it was read into.
+  // Reads a block for the foreground, past the cache. With `fill_cache` it owns exactly its own
+  // bytes and goes into the cache; otherwise it may keep the buffer it was read into.
   io::Result<std::shared_ptr<const Block>> ReadBlock(BlockHandle handle, bool fill_cache) const;
   std::shared_ptr<const Block> CachedBlock(BlockHandle handle) const;
 
@@ -74,10 +74,10 @@ struct BlockRead {
   io::Status status;
 };
 
-// Reads all of them, those that follow each other in a file with one request, and puts them into
-// the cache if `fill_cache`. At most kReadTogetherBytesMax are in flight at a time. `reads` is
-// sorted by table, then offset. Errors are per block, but a request that fails fails all blocks in
-// it.
+// For the foreground. Reads all of them, those that follow each other in a file with one request,
+// and puts them into the cache if `fill_cache`. At most kReadTogetherBytesMax are in flight at a
+// time. `reads` is sorted by table, then offset. Errors are per block, but a request that fails
+// fails all blocks in it.
 inline constexpr size_t kReadTogetherBytesMax = 8 * io::kMiB;
 void ReadTogether(std::span<BlockRead> reads, bool fill_cache);
 

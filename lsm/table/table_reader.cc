@@ -111,6 +111,20 @@ uint64_t TableReader::ApproximateBytes(std::string_view begin, std::string_view 
   return end_offset > begin_offset ? end_offset - begin_offset : 0;
 }
 
+std::pair<std::string, std::string> TableReader::SpanAt(uint64_t offset, size_t block_count) const {
+  const TableIndex& index = table_->index;
+  size_t first = 0;
+  size_t past = index.block_count();
+  while (past - first > 1) {
+    const size_t middle = first + (past - first) / 2;
+    (index.handle(middle).offset <= offset ? first : past) = middle;
+  }
+  const size_t last = first + block_count;
+  return {std::string(UserKey(first == 0 ? std::string_view(table_->info.smallest)
+                                         : index.last_key(first - 1))),
+          last >= index.block_count() ? "" : std::string(UserKey(index.last_key(last)))};
+}
+
 io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority) {
   const TableFile& table = *table_;
   const TableInfo& expected = table.info;
@@ -118,8 +132,10 @@ io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority
     return io::Status::Corruption(what, table.file->name());
   };
   // What was verified at open may have rotted since.
-  if (limiter != nullptr)
-    limiter->Acquire(expected.file_bytes - table.footer.filter.offset, priority);
+  if (limiter != nullptr) {
+    const AlignedRange meta = AlignedRange::Around(table.footer.filter.offset, expected.file_bytes);
+    limiter->Acquire(meta.bytes, priority);
+  }
   TRY(table.VerifyMeta());
 
   TableInfo found;

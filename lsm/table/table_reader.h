@@ -86,6 +86,9 @@ class TableReader {
   // Bytes of data blocks that lie between two user keys (half-open; an empty `end` is no bound), to
   // the precision of a block, from the index; no I/O.
   uint64_t ApproximateBytes(std::string_view begin, std::string_view end) const;
+  // User keys [begin, end) of about `block_count` blocks around byte `offset` of the data; `end` is
+  // empty at the end of the table. No I/O.
+  std::pair<std::string, std::string> SpanAt(uint64_t offset, size_t block_count) const;
   // Reads everything and verifies checksums, order, counts and bounds against the properties, and
   // that the filter knows every key.
   io::Status Verify(io::RateLimiter* limiter, io::IoPriority priority);

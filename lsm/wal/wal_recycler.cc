@@ -15,17 +15,19 @@
 namespace terracefs::lsm {
 namespace {
 
-constexpr uint64_t kZeroWriteBytes = io::kMiB;
+// At a low rate one write waits for the limiter this long at most: 256 KiB / a tenth of the rate.
+constexpr uint64_t kZeroWriteBytes = 256 * io::kKiB;
 
 std::string LogName(FileNumber number) { return FileName(FileKind::kLog, number); }
 
 }  // namespace
 
 WalRecycler::WalRecycler(io::Storage& storage, uint64_t log_file_bytes,
-                         std::function<FileNumber()> new_file_number)
+                         std::function<FileNumber()> new_file_number, io::RateLimiter* limiter)
     : storage_(storage),
       log_file_bytes_(io::RoundUp(log_file_bytes, kWalBlockBytes)),
-      new_file_number_(std::move(new_file_number)) {}
+      new_file_number_(std::move(new_file_number)),
+      limiter_(limiter) {}
 
 io::Status WalRecycler::Prepare(NewFile kind) {
   // Who cannot wait for zeros to be written does not wait for somebody else's either; of two logs
@@ -65,7 +67,10 @@ bool WalRecycler::has_ready() const {
   return ready_.file != nullptr;
 }
 
+void WalRecycler::Stop() { stopped_.store(true, std::memory_order_relaxed); }
+
 void WalRecycler::ReleaseSpace() {
+  interrupts_.fetch_add(1, std::memory_order_relaxed);
   ReadyLog ready;
   std::vector<FileNumber> spares;
   {
@@ -166,17 +171,26 @@ io::Result<WalRecycler::ReadyLog> WalRecycler::CreateLog(FileNumber number, NewF
 io::Status WalRecycler::FillNewFile(io::File& file, NewFile kind) {
   // Space first: if it is not to be had, better to know before writing half of it.
   TRY(file.Allocate(log_file_bytes_));
-  if (kind == NewFile::kWrittenOut) {
-    io::AlignedBuffer zeros(std::min(kZeroWriteBytes, log_file_bytes_));
-    std::memset(zeros.data(), 0, zeros.capacity());
-    for (uint64_t offset = 0; offset < log_file_bytes_;) {
-      const uint64_t bytes = std::min(kZeroWriteBytes, log_file_bytes_ - offset);
-      TRY(file.Write(offset, {zeros.data(), bytes}));
-      offset += bytes;
-    }
-  }
+  if (kind == NewFile::kWrittenOut) TRY(WriteOut(file));
   TRY(file.Sync());
   return storage_.SyncDirectory();
+}
+
+io::Status WalRecycler::WriteOut(io::File& file) {
+  const uint64_t interrupts = interrupts_.load(std::memory_order_relaxed);
+  io::AlignedBuffer zeros(std::min(kZeroWriteBytes, log_file_bytes_));
+  std::memset(zeros.data(), 0, zeros.capacity());
+  for (uint64_t offset = 0; offset < log_file_bytes_;) {
+    const uint64_t bytes = std::min(kZeroWriteBytes, log_file_bytes_ - offset);
+    if (limiter_ != nullptr) limiter_->Acquire(bytes, io::IoPriority::kLogFile);
+    if (stopped_.load(std::memory_order_relaxed) ||
+        interrupts_.load(std::memory_order_relaxed) != interrupts) {
+      return io::Status::ShuttingDown();
+    }
+    TRY(file.Write(offset, {zeros.data(), bytes}));
+    offset += bytes;
+  }
+  return io::Status::Ok();
 }
 
 io::Status WalRecycler::Recycle(FileNumber number) {

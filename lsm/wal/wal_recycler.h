@@ -1,10 +1,12 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <vector>
 
 #include "io/base/mutex.h"
+#include "io/rate_limiter.h"
 #include "io/storage.h"
 #include "lsm/key.h"
 
@@ -25,8 +27,9 @@ class WalRecycler {
 
   // `new_file_number` hands out numbers (thread-safe): each larger than the one before and than
   // that of any file in the store. It is called without a lock that Take or KeptNumbers needs.
+  // `limiter` (may be null) is charged for writing files out, at the lowest priority.
   WalRecycler(io::Storage& storage, uint64_t log_file_bytes,
-              std::function<FileNumber()> new_file_number);
+              std::function<FileNumber()> new_file_number, io::RateLimiter* limiter = nullptr);
 
   struct ReadyLog {
     FileNumber number = 0;
@@ -38,11 +41,14 @@ class WalRecycler {
     kNone,        // only a spare is taken, if there is one
   };
   // Makes sure a log is ready: renames a spare to a new number, or makes a new file as `kind` says;
-  // then syncs the directory. Does nothing if one is ready.
+  // then syncs the directory. Does nothing if one is ready. With kWrittenOut it may take as long as
+  // the limiter likes; ShuttingDown if it was interrupted by Stop or ReleaseSpace.
   io::Status Prepare(NewFile kind = NewFile::kWrittenOut) EXCLUDES(mutex_, prepare_mutex_);
   bool has_ready() const EXCLUDES(mutex_);
-  // Removes the ready log and the spares, for the sake of their space.
+  // Removes the ready log and the spares, for the sake of their space, and interrupts writing out.
   void ReleaseSpace() EXCLUDES(mutex_);
+  // Interrupts writing out, now and ever after.
+  void Stop();
   // The ready log, or a spare renamed, or one made on the spot (preallocated but not written out:
   // slower to sync, but quick to have).
   io::Result<ReadyLog> Take() EXCLUDES(mutex_);
@@ -60,6 +66,7 @@ class WalRecycler {
   io::Result<ReadyLog> RenameSpare(FileNumber spare, FileNumber number) EXCLUDES(mutex_);
   io::Result<ReadyLog> CreateLog(FileNumber number, NewFile kind);
   io::Status FillNewFile(io::File& file, NewFile kind);
+  io::Status WriteOut(io::File& file);
   io::Status PrepareOnce(NewFile kind) EXCLUDES(mutex_);
   // Makes a spare of a log that is not needed, or says that the caller must remove it.
   [[nodiscard]] bool KeepLocked(FileNumber number) REQUIRES(mutex_);
@@ -69,6 +76,10 @@ class WalRecycler {
   io::Storage& storage_;
   const uint64_t log_file_bytes_;  // multiple of kWalBlockBytes
   const std::function<FileNumber()> new_file_number_;
+  io::RateLimiter* const limiter_;
+  // Relaxed: a write more or less before they are noticed does no harm.
+  std::atomic<uint64_t> interrupts_{0};
+  std::atomic<bool> stopped_{false};
   io::Mutex prepare_mutex_;            // one slow Prepare at a time; held across I/O, before mutex_
   mutable io::Mutex mutex_;            // never held across I/O
   ReadyLog ready_ GUARDED_BY(mutex_);  // if there is one, its number is above last_taken_

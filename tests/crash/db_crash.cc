@@ -132,7 +132,10 @@ class Life {
     if (dice < 93) return Durably([this] { return db_->Sync(); });
     if (dice < 96) return Durably([this] { return db_->Flush(); });
     if (dice < 98) {
-      return Durably([this] { return db_->Compact({}, never_, nullptr); });
+      CompactionRequest request;
+      if (random_.OneIn(2)) request.level = static_cast<int>(random_.Uniform(kLevelCount));
+      request.self_level = random_.OneIn(3);
+      return Durably([this, request] { return db_->Compact(request, never_, nullptr); });
     }
     return CloseDb();
   }

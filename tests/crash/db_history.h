@@ -213,6 +213,9 @@ inline Options SmallOptions(uint64_t seed) {
   options.commit_interval_ms = static_cast<int64_t>(random.Uniform(2)) * 10;
   options.domain_of = random.OneIn(2) ? DomainOf : nullptr;
   options.group_of = random.OneIn(2) ? GroupOf : nullptr;
+  options.dynamic_levels = random.OneIn(2);
+  options.subcompactions_max = 1 + static_cast<int>(random.Uniform(3));
+  options.skipped_table_bytes_min = uint64_t{1024} << random.Uniform(4);
   return options;
 }
 

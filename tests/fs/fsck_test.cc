@@ -106,6 +106,11 @@ TEST_P(FsckTest, SeesACookieThatWillBeHandedOutAgain) {
   ExpectSeen("has cookie 3");
 }
 
+TEST_P(FsckTest, SeesAnEntryThatNoListingMeets) {
+  ChangeInode(directory_, [](InodeRecord* record) { record->first_cookie = 4; });
+  ExpectSeen("has cookie 3");
+}
+
 TEST_P(FsckTest, SeesDamagedRecords) {
   raw().PutRaw(InodeKey(file_), "\x01");
   raw().PutRaw(std::string("\x10x"), "");

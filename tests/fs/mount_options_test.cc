@@ -26,9 +26,10 @@ TEST(MountOptionsTest, NothingMeansTheDefaults) {
     EXPECT_EQ(options.cache_bytes, 256 * io::kMiB);
     EXPECT_EQ(options.memtable_bytes, 64 * io::kMiB);
     EXPECT_TRUE(options.compaction_rate_auto);
-    EXPECT_EQ(options.compaction_rate, 256 * io::kMiB);
+    EXPECT_EQ(options.compaction_rate, lsm::kRateAuto);
     EXPECT_EQ(options.compaction_workers, 1);
     EXPECT_EQ(options.delete_deadline_ms, 600'000);
+    EXPECT_EQ(options.garbage_ratio, 0.3);
     EXPECT_EQ(options.atime, AtimePolicy::kRelative);
     EXPECT_EQ(options.transport, Transport::kAuto);
     EXPECT_EQ(options.io, io::IoBackend::kUring);
@@ -41,7 +42,7 @@ TEST(MountOptionsTest, EveryOptionIsUnderstood) {
   const MountOptions options = Parsed(
       "ro,allow_other,default_permissions,nodev,nosuid,noexec,noatime,commit=500ms,cache=1G,"
       "memtable=16M,compaction_rate=2M,compaction_workers=3,delete_deadline=1m,transport=dev,"
-      "io=posix,writeback,log_level=debug,log_file=/var/log/terracefs.log");
+      "io=posix,garbage_ratio=0.05,writeback,log_level=debug,log_file=/var/log/terracefs.log");
   EXPECT_TRUE(options.read_only);
   EXPECT_TRUE(options.allow_other);
   EXPECT_TRUE(options.no_dev && options.no_suid && options.no_exec);
@@ -53,6 +54,7 @@ TEST(MountOptionsTest, EveryOptionIsUnderstood) {
   EXPECT_EQ(options.compaction_rate, 2 * io::kMiB);
   EXPECT_EQ(options.compaction_workers, 3);
   EXPECT_EQ(options.delete_deadline_ms, 60'000);
+  EXPECT_EQ(options.garbage_ratio, 0.05);
   EXPECT_EQ(options.transport, Transport::kDev);
   EXPECT_EQ(options.io, io::IoBackend::kPosix);
   EXPECT_TRUE(options.writeback);
@@ -89,18 +91,36 @@ TEST(MountOptionsTest, RefusalsNameTheOption) {
 }
 
 TEST(MountOptionsTest, ValuesOutOfRangeAreRefused) {
-  for (const std::string option :
-       {"cache=1K", "cache=1", "memtable=1K", "memtable=5G", "compaction_rate=1K",
-        "compaction_rate=fast", "compaction_workers=0", "compaction_workers=65",
-        "compaction_workers=-1", "commit=2h", "delete_deadline=999ms", "delete_deadline=0",
-        "transport=tcp", "io=aio", "log_level=loud"}) {
+  for (const std::string option : {"cache=1K",
+                                   "cache=1",
+                                   "memtable=1K",
+                                   "memtable=5G",
+                                   "compaction_rate=1K",
+                                   "compaction_rate=fast",
+                                   "compaction_workers=0",
+                                   "compaction_workers=17",
+                                   "compaction_workers=-1",
+                                   "commit=2h",
+                                   "delete_deadline=999ms",
+                                   "delete_deadline=0",
+                                   "garbage_ratio=0",
+                                   "garbage_ratio=0.009",
+                                   "garbage_ratio=1.01",
+                                   "garbage_ratio=nan",
+                                   "garbage_ratio=inf",
+                                   "garbage_ratio=-0.3",
+                                   "garbage_ratio=30%",
+                                   "garbage_ratio=1e-1",
+                                   "transport=tcp",
+                                   "io=aio",
+                                   "log_level=loud"}) {
     EXPECT_TRUE(Refusal(option).starts_with("option ")) << option << ": " << Refusal(option);
   }
 }
 
 TEST(MountOptionsTest, WhatComesLaterSaysSo) {
-  for (const std::string option : {"garbage_ratio=0.3", "compress=none", "inline_max=16K",
-                                   "remote_compactor=host:1", "compress"}) {
+  for (const std::string option :
+       {"compress=none", "inline_max=16K", "remote_compactor=host:1", "compress"}) {
     EXPECT_TRUE(Refusal(option).ends_with(": not supported by this version")) << option;
   }
 }
@@ -108,7 +128,7 @@ TEST(MountOptionsTest, WhatComesLaterSaysSo) {
 TEST(MountOptionsTest, TheEngineIsTold) {
   lsm::Options engine;
   ApplyToEngine(Parsed("ro,commit=1s,cache=8M,memtable=2M,compaction_rate=0,compaction_workers=2,"
-                       "delete_deadline=5s"),
+                       "delete_deadline=5s,garbage_ratio=1"),
                 &engine);
   EXPECT_TRUE(engine.read_only);
   EXPECT_EQ(engine.commit_interval_ms, 1000);
@@ -117,6 +137,7 @@ TEST(MountOptionsTest, TheEngineIsTold) {
   EXPECT_EQ(engine.compaction_rate, 0u);
   EXPECT_EQ(engine.compaction_workers, 2);
   EXPECT_EQ(engine.delete_deadline_ms, 5000);
+  EXPECT_EQ(engine.garbage_ratio, 1);
 }
 
 TEST(UnitsTest, SizesArePowersOf1024) {
@@ -152,6 +173,29 @@ TEST(UnitsTest, DurationsNeedAUnit) {
   }
   EXPECT_FALSE(ParseDurationMs("5").ok());
   EXPECT_FALSE(ParseDurationMs("9223372036854775807h").ok());
+}
+
+TEST(UnitsTest, FractionsArePlainDecimals) {
+  EXPECT_EQ(*ParseFraction("0.3"), 0.3);
+  EXPECT_EQ(*ParseFraction("1"), 1);
+  EXPECT_EQ(*ParseFraction(".5"), 0.5);
+  for (const char* text : {"", ".", "-1", "+1", "1e3", "nan", "inf", "0x1p3", "1,5", " 1", "1 "}) {
+    EXPECT_FALSE(ParseFraction(text).ok()) << text;
+  }
+}
+
+TEST(UnitsTest, ExactTextsAreParsedBack) {
+  for (const uint64_t bytes : {0ull, 1ull, 1023ull, 1024ull, 1536ull, 5ull << 20, 3ull << 30,
+                               1ull << 40, (1ull << 40) + 1, 1ull << 62}) {
+    EXPECT_EQ(*ParseSize(ExactSize(bytes)), bytes) << ExactSize(bytes);
+  }
+  EXPECT_EQ(ExactSize(64 << 10), "64K");
+  EXPECT_EQ(ExactSize(2048 * io::kGiB), "2T");
+  for (const int64_t ms : {0, 1, 500, 5000, 5001, 600'000, 7'200'000}) {
+    EXPECT_EQ(*ParseDurationMs(ExactDuration(ms)), ms) << ExactDuration(ms);
+  }
+  EXPECT_EQ(ExactDuration(600'000), "10m");
+  EXPECT_EQ(ExactDuration(1500), "1500ms");
 }
 
 TEST(UnitsTest, FormattedForPeople) {

@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <deque>
 #include <thread>
 #include <vector>
 
+#include "io/base/random.h"
 #include "io/base/units.h"
 
 namespace terracefs::io {
@@ -38,20 +42,29 @@ TEST(RateLimiterTest, UnlimitedAndShutDownLetEverythingThrough) {
   EXPECT_EQ(limiter.stats().bytes, kGiB * 1024);
 }
 
-TEST(RateLimiterTest, FlushNeverWaitsButTheOthersPayForIt) {
+TEST(RateLimiterTest, FlushWaitsLikeEverybodyElse) {
   ManualClock clock(0);
   RateLimiter limiter(kRate, clock);
-  limiter.Acquire(kBurst + kRate / 2, IoPriority::kFlush);
+  limiter.Acquire(kBurst, IoPriority::kL0);
   std::atomic<bool> granted{false};
   std::thread waiter([&] {
-    limiter.Acquire(1, IoPriority::kL0);
+    limiter.Acquire(kRate / 2, IoPriority::kFlush);
     granted = true;
   });
-  clock.AdvanceNs(499'999'999);
-  EXPECT_FALSE(granted);
-  clock.AdvanceNs(10'000'000);
+  for (int64_t ms = 0; ms < 490; ++ms) {
+    EXPECT_FALSE(granted);
+    clock.AdvanceNs(1'000'000);
+    while (limiter.stats().bytes + 64 * kKiB < kBurst + kRate / 1000 * static_cast<uint64_t>(ms)) {
+      std::this_thread::yield();
+    }
+  }
+  while (!granted) {
+    clock.AdvanceNs(1'000'000);
+    std::this_thread::yield();
+  }
   waiter.join();
-  EXPECT_EQ(limiter.stats().bytes, kBurst + kRate / 2 + 1);
+  EXPECT_EQ(limiter.stats().bytes, kBurst + kRate / 2);
+  EXPECT_EQ(limiter.flush_bytes(), kRate / 2);
 }
 
 TEST(RateLimiterTest, MoreThanTheBurstIsGrantedInParts) {
@@ -96,61 +109,127 @@ TEST(RateLimiterTest, ShutdownAndANewRateReachThoseWhoWait) {
   }
 }
 
-// Blocks waiters of several priorities, then gives tokens for one request at a time and notes the
-// order in which they are served.
-class ServiceOrder {
+// Threads that ask again and again, and a clock that moves only when all of them wait: what they
+// get depends on the limiter alone.
+class Contest {
  public:
-  void Add(IoPriority priority, int count) {
-    for (int i = 0; i < count; ++i) {
-      threads_.emplace_back([this, priority] {
-        limiter_.Acquire(kRequestBytes, priority);
-        MutexLock lock(mutex_);
-        served_.push_back(priority);
-      });
-    }
-  }
-  std::vector<IoPriority> Run() {
-    const size_t count = threads_.size();
-    while (limiter_.stats().waiting_count < count) std::this_thread::yield();
-    for (size_t served = 0; served < count;) {
-      clock_.AdvanceNs(kRequestNs);
-      ++served;
-      for (;;) {
-        MutexLock lock(mutex_);
-        if (served_.size() >= served) break;
-        lock.Unlock();
-        std::this_thread::yield();
-        lock.Lock();
-      }
-    }
+  struct Grant {
+    int64_t at_ns = 0;
+    uint64_t bytes = 0;  // sum so far, of all
+  };
+  explicit Contest(uint64_t rate) : limiter_(rate, clock_) {}
+  ~Contest() {
+    over_ = true;
+    limiter_.Shutdown();
     for (std::thread& thread : threads_) thread.join();
-    MutexLock lock(mutex_);
-    return served_;
   }
 
-  ServiceOrder() { limiter_.Acquire(kBurst, IoPriority::kFlush); }
+  // Asks for bytes_min to bytes_max at a time.
+  void Add(IoPriority priority, uint64_t bytes_min, uint64_t bytes_max) {
+    got_.emplace_back();
+    std::atomic<uint64_t>* const got = &got_.back();
+    threads_.emplace_back([this, priority, bytes_min, bytes_max, got, seed = threads_.size()] {
+      Random random(seed);
+      while (!over_) {
+        const uint64_t bytes = bytes_min + random.Uniform(bytes_max - bytes_min + 1);
+        limiter_.Acquire(bytes, priority);
+        got->fetch_add(bytes);
+      }
+    });
+  }
+  // Lets `ns` pass. With somebody waiting all the time, tokens are taken as soon as they are there.
+  void Step(int64_t ns) {
+    clock_.AdvanceNs(ns);
+    for (;;) {
+      // A thread that was granted everything is on its way to ask again.
+      const RateLimiterStats before = limiter_.stats();
+      if (before.waiting_count == threads_.size()) {
+        std::this_thread::sleep_for(std::chrono::microseconds(1500));
+        const RateLimiterStats after = limiter_.stats();
+        if (after.waiting_count == threads_.size() && after.bytes == before.bytes) break;
+      }
+      std::this_thread::yield();
+    }
+    grants_.push_back({clock_.SteadyNs(), limiter_.stats().bytes});
+  }
+  uint64_t got(size_t index) const { return got_[index]; }
+  RateLimiter& limiter() { return limiter_; }
+  const std::vector<Grant>& grants() const { return grants_; }
 
  private:
-  static constexpr uint64_t kRequestBytes = 1 << 20;
-  static constexpr int64_t kRequestNs = 1'000'000'000 / 1024 + 1;  // what they take at the rate
-
   ManualClock clock_{0};
-  RateLimiter limiter_{kRate, clock_};
+  RateLimiter limiter_;
+  std::atomic<bool> over_{false};
+  std::deque<std::atomic<uint64_t>> got_;
   std::vector<std::thread> threads_;
-  Mutex mutex_;
-  std::vector<IoPriority> served_ GUARDED_BY(mutex_);
+  std::vector<Grant> grants_;
 };
 
-TEST(RateLimiterTest, HigherPrioritiesGoFirstAndOneInTenIsForTheRest) {
-  ServiceOrder order;
-  order.Add(IoPriority::kScrub, 3);
-  order.Add(IoPriority::kL0, 30);
-  const std::vector<IoPriority> served = order.Run();
-  ASSERT_EQ(served.size(), 33U);
-  int low_among_high = 0;
-  for (size_t i = 0; i < 30; ++i) low_among_high += served[i] == IoPriority::kScrub ? 1 : 0;
-  // Three turns of ten come up while high ones wait: nobody starves, and nobody jumps the queue.
-  EXPECT_EQ(low_among_high, 3);
+TEST(RateLimiterTest, NoWindowOfAnyPrioritiesExceedsRateTimesWindowPlusBurst) {
+  Contest contest(32 * kMiB);
+  uint64_t rate = 32 * kMiB;
+  for (int i = 0; i < 6; ++i) {
+    contest.Add(static_cast<IoPriority>(i), 1, uint64_t{1} << (12 + 2 * i));
+  }
+  Random random(7);
+  // Bytes that the rate has allowed by the time of each grant, the burst apart.
+  std::vector<double> allowed{0};
+  double paid = 0;
+  uint64_t burst_max = 0;
+  contest.Step(0);
+  std::vector<double> given{static_cast<double>(contest.grants().back().bytes)};
+  for (int step = 0; step < 300; ++step) {
+    if (step % 40 == 39) {
+      rate = 8 * kMiB << random.Uniform(6);
+      contest.limiter().SetRate(rate);
+    }
+    burst_max = std::max({burst_max, rate / 100, 256 * kKiB});
+    const auto ns = static_cast<int64_t>(1 + random.Uniform(8'000'000));
+    paid += static_cast<double>(rate) * static_cast<double>(ns) / 1e9;
+    contest.Step(ns);
+    allowed.push_back(paid);
+    given.push_back(static_cast<double>(contest.grants().back().bytes));
+  }
+  const auto count = allowed.size();
+  for (size_t begin = 0; begin < count; ++begin) {
+    for (size_t end = begin + 1; end < count; ++end) {
+      // The window from just before `begin` was granted to just after `end` was.
+      const double before = begin == 0 ? 0 : given[begin - 1];
+      ASSERT_LE(given[end] - before,
+                allowed[end] - allowed[begin] + static_cast<double>(burst_max) + 1)
+          << begin << " to " << end;
+    }
+  }
+  // And nearly all of what was allowed was used, although the sleepers' clock is not ours.
+  EXPECT_GT(given.back(), 0.9 * allowed.back());
+  for (size_t i = 0; i < 6; ++i) EXPECT_GT(contest.got(i), 0U) << i;
+}
+
+TEST(RateLimiterTest, TheLowerPrioritiesShareATenthWhateverTheSizes) {
+  Contest contest(64 * kMiB);
+  contest.Add(IoPriority::kFlush, kMiB, kMiB);
+  contest.Add(IoPriority::kL0, 4 * kKiB, 4 * kKiB);
+  contest.Add(IoPriority::kScrub, kMiB, kMiB);
+  for (int i = 0; i < 500; ++i) contest.Step(1'000'000);
+  const RateLimiterStats stats = contest.limiter().stats();
+  const auto share = [&](IoPriority priority) {
+    return static_cast<double>(stats.bytes_by_priority[static_cast<size_t>(priority)]) /
+           static_cast<double>(stats.bytes);
+  };
+  // A little less than nine tenths: what is there while a thread is about to ask again, others get.
+  EXPECT_NEAR(share(IoPriority::kFlush), 0.88, 0.03);
+  EXPECT_GT(share(IoPriority::kScrub), 0.03);
+  EXPECT_GT(share(IoPriority::kL0), 0.003);
+}
+
+TEST(RateLimiterTest, AskingForMoreAtATimeGetsNoMore) {
+  Contest contest(64 * kMiB);
+  contest.Add(IoPriority::kCompaction, kMiB, kMiB);
+  contest.Add(IoPriority::kCompaction, 64 * kKiB, 64 * kKiB);
+  for (int i = 0; i < 300; ++i) contest.Step(1'000'000);
+  const double ratio = static_cast<double>(contest.got(0)) / static_cast<double>(contest.got(1));
+  EXPECT_GT(ratio, 0.6);
+  EXPECT_LT(ratio, 1.7);
 }
 
 TEST(RateLimiterTest, WorksWithTheRealClockAndManyThreads) {

@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <set>
 #include <string>
+#include <thread>
 
 namespace terracefs::io {
 namespace {
@@ -101,6 +105,19 @@ TEST(ThreadPoolTest, AllThreadsWorkAtOnceAndHaveNames) {
   gate.Open();
   pool.Drain();
   EXPECT_EQ(names, (std::set<std::string>{"a_very_long_0", "a_very_long_1", "a_very_long_2"}));
+}
+
+TEST(ThreadPoolTest, OnlyTheCallingThreadBecomesNicer) {
+  const auto nice = [] { return getpriority(PRIO_PROCESS, static_cast<id_t>(gettid())); };
+  const int before = nice();
+  int inside = 0;
+  std::thread thread([&] {
+    SetThreadNice(before + 3);
+    inside = nice();
+  });
+  thread.join();
+  EXPECT_EQ(inside, std::min(before + 3, 19));
+  EXPECT_EQ(nice(), before);
 }
 
 TEST(ThreadPoolTest, WhatTheWorkHoldsIsLetGoBeforeDrainReturns) {

@@ -23,7 +23,7 @@ std::unique_ptr<Iterator> NewIterator(const std::vector<Version>& versions, Sequ
         value);
   }
   return NewDbIterator(std::make_unique<ListIterator>(std::move(entries), fail_at), snapshot,
-                       upper_bound, nullptr);
+                       upper_bound, nullptr, nullptr);
 }
 
 std::string Rest(Iterator& it) {
@@ -96,21 +96,65 @@ TEST(DbIteratorTest, EntriesOfUnknownKindsAreErrors) {
        {EntryKind::kReference, EntryKind::kCounter, static_cast<EntryKind>(77)}) {
     ListIterator::Entries entries = {{MakeInternalKey("a", 5, kind), ""}};
     const auto it =
-        NewDbIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {}, nullptr);
+        NewDbIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {}, nullptr, nullptr);
     it->SeekToFirst();
     EXPECT_FALSE(it->Valid());
     EXPECT_FALSE(it->status().ok());
   }
 }
 
-TEST(DbIteratorTest, KeepsItsOwnerAlive) {
-  auto owner = std::make_shared<int>(1);
-  const std::weak_ptr<int> watch = owner;
+TEST(DbIteratorTest, KeepsItsViewAlive) {
+  auto view = std::make_shared<const View>();
+  const std::weak_ptr<const View> watch = view;
   auto it = NewDbIterator(std::make_unique<ListIterator>(ListIterator::Entries()), 9, {},
-                          std::move(owner));
+                          std::move(view), nullptr);
   EXPECT_FALSE(watch.expired());
   it.reset();
   EXPECT_TRUE(watch.expired());
+}
+
+class CountingSampler : public ReadSampler {
+ public:
+  void Sample(const View&, std::string_view) override { ++samples; }
+  void CrossedGarbage(const View&, std::string_view user_key, uint64_t entry_count) override {
+    crossed.emplace_back(user_key, entry_count);
+  }
+  uint64_t samples = 0;
+  std::vector<std::pair<std::string, uint64_t>> crossed;
+};
+
+// A4: the mean distance of the samples is a mebibyte.
+TEST(DbIteratorTest, SamplesOnceInAMebibyte) {
+  ListIterator::Entries entries;
+  constexpr int kEntryCount = 3000;
+  for (int i = 0; i < kEntryCount; ++i) {
+    entries.emplace_back(MakeInternalKey(std::to_string(10000 + i), 1, EntryKind::kValue),
+                         std::string(64 << 10, 'v'));
+  }
+  CountingSampler sampler;
+  const auto it = NewDbIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {},
+                                std::make_shared<const View>(), &sampler);
+  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+  }
+  EXPECT_GT(sampler.samples, kEntryCount / 16 / 2);
+  EXPECT_LT(sampler.samples, kEntryCount / 16 * 2);
+  EXPECT_TRUE(sampler.crossed.empty());
+}
+
+TEST(DbIteratorTest, TellsOfTheGarbageThatItHadToPass) {
+  ListIterator::Entries entries;
+  for (int i = 0; i < 1000; ++i) {
+    entries.emplace_back(MakeInternalKey(std::to_string(1000 + i), 1, EntryKind::kDelete), "");
+  }
+  entries.emplace_back(MakeInternalKey("9", 1, EntryKind::kValue), "v");
+  CountingSampler sampler;
+  const auto it = NewDbIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {},
+                                std::make_shared<const View>(), &sampler);
+  it->SeekToFirst();
+  ASSERT_TRUE(it->Valid());
+  EXPECT_EQ(it->key(), "9");
+  EXPECT_EQ(sampler.crossed,
+            (std::vector<std::pair<std::string, uint64_t>>{{"1999", 1000}}));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "io/base/clock.h"
 #include "io/base/log.h"
 #include "io/base/random.h"
+#include "lsm/auto_rate.h"
 #include "lsm/file_names.h"
 #include "lsm/table/table_format.h"
 #include "tests/support/sim_storage.h"
@@ -31,6 +32,7 @@ class DbTest : public ::testing::Test {
     options_.block_bytes = 512;
     options_.table_bytes = 16 * io::kKiB;
     options_.level1_bytes = 64 * io::kKiB;
+    options_.dynamic_levels = false;
     options_.commit_interval_ms = 0;
     options_.disable_automatic_compaction = true;
     options_.clock = &clock_;
@@ -141,7 +143,7 @@ TEST_F(DbTest, ReadsSeeTheNewestWriteWhereverItLies) {
   EXPECT_EQ(Get("a"), "none");
   ASSERT_TRUE(Compact().ok());
   EXPECT_EQ(Get("a"), "none");
-  EXPECT_EQ(TableNames().size(), 0U) << "nothing is left of it";
+  EXPECT_TRUE(Eventually([&] { return TableNames().empty(); })) << "nothing is left of it";
 }
 
 TEST_F(DbTest, ABatchIsOneChange) {
@@ -232,7 +234,7 @@ TEST_F(DbTest, ATableStaysAsLongAsAnIteratorNeedsIt) {
   for (int i = 0; i < 300; ++i) ASSERT_TRUE(Delete("k" + std::to_string(1000 + i)).ok());
   ASSERT_TRUE(Compact().ok());
   EXPECT_EQ(Scan(), "ok");
-  EXPECT_EQ(TableNames(), old_tables);
+  EXPECT_TRUE(Eventually([&] { return TableNames() == old_tables; }));
   int count = 0;
   for (iterator->SeekToFirst(); iterator->Valid(); iterator->Next()) ++count;
   EXPECT_TRUE(iterator->status().ok()) << iterator->status().ToString();
@@ -336,7 +338,7 @@ TEST_F(DbTest, ManualCompactionReportsAndCanBeCancelled) {
   };
   ASSERT_TRUE(db_->Compact({}, never_, progress).ok());
   EXPECT_EQ(passes, (std::vector<std::string>{"flush", "level 0", "level 1"}));
-  EXPECT_TRUE(Compact(kLevelCount - 1).Is(io::StatusCode::kInvalidArgument));
+  EXPECT_TRUE(Compact(kLevelCount).Is(io::StatusCode::kInvalidArgument));
   EXPECT_TRUE(Compact(-2).Is(io::StatusCode::kInvalidArgument));
   const DbStats stats = db_->Stats();
   EXPECT_EQ(stats.levels[0].files, 0U);
@@ -361,6 +363,35 @@ TEST_F(DbTest, ClosingInterruptsAThrottledCompaction) {
   db_.reset();
   Open();
   EXPECT_EQ(Get("k1399").substr(0, 3), "399");
+}
+
+TEST_F(DbTest, TheAutomaticRateFollowsTheForegroundUntilAFixedOneIsSet) {
+  options_.compaction_rate = kRateAuto;
+  options_.clock = &io::SystemClock();
+  Reopen();
+  EXPECT_TRUE(db_->Stats().rate_auto);
+  ASSERT_TRUE(Put("a", "1", true).ok());
+  // Nobody is there for a while: the background gets everything.
+  EXPECT_TRUE(Eventually([&] { return db_->Stats().limiter.rate == AutoRate::kRateMax; }));
+  db_->SetCompactionRate(20 * io::kMiB);
+  std::this_thread::sleep_for(std::chrono::milliseconds(250));
+  EXPECT_FALSE(db_->Stats().rate_auto);
+  EXPECT_EQ(db_->Stats().limiter.rate, 20 * io::kMiB);
+  db_->SetCompactionRate(kRateAuto);
+  EXPECT_TRUE(db_->Stats().rate_auto);
+  EXPECT_EQ(db_->Stats().limiter.rate, AutoRate::kRateStart);
+}
+
+TEST_F(DbTest, OpenIsNotLimited) {
+  Fill("k", 1000, 500);  // 500 KB, twice the burst
+  ASSERT_TRUE(db_->Sync().ok());
+  options_.clock = &io::SystemClock();
+  options_.compaction_rate = 1;  // a byte per second
+  const auto begin = std::chrono::steady_clock::now();
+  CrashAndOpen();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_EQ(Get("k1999").substr(0, 3), "999");
+  EXPECT_EQ(db_->Stats().limiter.rate, 1U);
 }
 
 TEST_F(DbTest, AFailedLogWriteIsStickyButReadsGoOn) {

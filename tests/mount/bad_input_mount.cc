@@ -256,7 +256,8 @@ TEST_F(BadInputMount, NoFuseDevice) {
 
 TEST_F(BadInputMount, EveryCommandHasHelpWithAnExample) {
   EXPECT_EQ(Terracefs({"--version"}).exit_code, 0);
-  for (const char* command : {"mkfs", "mount", "umount", "compact", "job", "stats", "sync"}) {
+  for (const char* command :
+       {"mkfs", "mount", "umount", "compact", "job", "stats", "config", "sync"}) {
     const ProcessResult result = Terracefs({command, "--help"});
     EXPECT_EQ(result.exit_code, 0) << command;
     EXPECT_NE(result.out.find("Example: terracefs"), std::string::npos) << command;

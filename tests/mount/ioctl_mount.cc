@@ -60,7 +60,7 @@ TEST_P(IoctlMount, WrongVersionsSizesAndValuesAreRefused) {
   EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), TERRACEFS_IOC_STATS, &stats)), EINVAL);
   std::vector<char> memory(16384, 1);
   for (const unsigned size : {0u, 1u, 4u, 63u, 4096u, 16383u}) {
-    for (const unsigned number : {1u, 2u, 3u, 7u}) {
+    for (const unsigned number : {1u, 2u, 3u, 5u, 7u}) {
       const unsigned long command = _IOC(_IOC_READ | _IOC_WRITE, TERRACEFS_IOC_MAGIC, number, size);
       EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), command, memory.data())), EINVAL) << size;
     }
@@ -69,6 +69,31 @@ TEST_P(IoctlMount, WrongVersionsSizesAndValuesAreRefused) {
   EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), _IO(TERRACEFS_IOC_MAGIC, 200), 0)), ENOTTY);
   EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), TIOCGWINSZ, memory.data())), ENOTTY);
   EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), TERRACEFS_IOC_STATS, nullptr)), EFAULT);
+}
+
+// The path of a compaction is the file on which it is asked for.
+TEST_P(IoctlMount, CompactionsOfAPathStartOnAnyFileOrDirectory) {
+  for (const io::UniqueFd* fd : {&directory_, &file_}) {
+    terracefs_compact compact{};
+    compact.version = TERRACEFS_IOC_VERSION;
+    compact.level = -1;
+    compact.flags = TERRACEFS_COMPACT_PATH;
+    ASSERT_EQ(ERRNO_OF(ioctl(fd->get(), TERRACEFS_IOC_COMPACT, &compact)), 0);
+    EXPECT_EQ(
+        Terracefs({"job", "wait", mount_->mountpoint(), std::to_string(compact.job)}).exit_code, 0);
+  }
+}
+
+TEST_P(IoctlMount, TextsWithoutAnEndAreRefused) {
+  terracefs_config config{};
+  config.version = TERRACEFS_IOC_VERSION;
+  ASSERT_EQ(ERRNO_OF(ioctl(file_.get(), TERRACEFS_IOC_CONFIG, &config)), 0);
+  EXPECT_GT(config.count, 0u);
+  config.action = TERRACEFS_CONFIG_SET;
+  std::memset(config.setting, 'c', sizeof config.setting);
+  EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), TERRACEFS_IOC_CONFIG, &config)), EINVAL);
+  config.action = 77;
+  EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), TERRACEFS_IOC_CONFIG, &config)), EINVAL);
 }
 
 TEST_P(IoctlMount, RandomCommandsDoNoHarm) {

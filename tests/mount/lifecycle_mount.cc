@@ -227,13 +227,14 @@ TEST_P(CommandMount, StatsJsonHasTheFieldsOfTheInterface) {
     EXPECT_TRUE(stats["write_path"].contains(key)) << key;
   }
   for (const char* key : {"running", "jobs", "bytes_read", "bytes_written", "pending_bytes",
-                          "trivial_moves", "delete_only", "dropped"}) {
+                          "trivial_moves", "delete_only", "dropped", "jobs_by_reason"}) {
     EXPECT_TRUE(stats["compaction"].contains(key)) << key;
   }
   for (const char* key : {"rate", "mode", "bytes", "waited_ms"}) {
     EXPECT_TRUE(stats["limiter"].contains(key)) << key;
   }
-  for (const char* key : {"level", "files", "bytes", "score", "tombstones"}) {
+  for (const char* key : {"level", "files", "bytes", "target_bytes", "score", "tombstones",
+                          "garbage_bytes", "jobs", "bytes_read", "bytes_written", "seconds"}) {
     EXPECT_TRUE(stats["levels"][0].contains(key)) << key;
   }
   EXPECT_NE(Terracefs({"stats", mount_->mountpoint()}).out.find("transport"), std::string::npos);
@@ -263,7 +264,7 @@ TEST_P(CommandMount, CompactionRunsToItsEndAndIsRemembered) {
   EXPECT_EQ(Json({"job", "wait", "--json", mount_->mountpoint(), "2"})["state"], "done");
   EXPECT_EQ(Terracefs({"job", "cancel", mount_->mountpoint(), "77"}).exit_code, 2);
   EXPECT_EQ(Terracefs({"compact", "--level", "9", mount_->mountpoint()}).exit_code, 1);
-  EXPECT_EQ(Terracefs({"compact", "--path", "x", mount_->mountpoint()}).exit_code, 1);
+  EXPECT_EQ(Terracefs({"compact", "--path", "x", mount_->mountpoint()}).exit_code, 2);
   mount_->Umount();
 }
 

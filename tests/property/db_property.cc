@@ -1,5 +1,8 @@
-// The engine against std::map: random operations under random options, with flushes, compactions,
-// snapshots, dead ranges and reopening in between. SEED replays a run, OPERATIONS sets its length.
+// The engine against std::map: random operations under random options, with flushes, compactions of
+// every kind (automatic, by level, on their own level, by range, for a reclaim goal; cancelled,
+// paused and resumed), snapshots, dead ranges and reopening in between. The engine's invariants are
+// checked throughout. SEED replays a run (but for what threads do meanwhile), OPERATIONS sets its
+// length.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -8,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "io/base/random.h"
@@ -48,6 +52,9 @@ class DbWorkload {
       if (random_.OneIn(2000)) CheckAll();
     }
     CheckAll();
+    if (::testing::Test::HasFatalFailure()) return;
+    DeleteAllAndExpectNothing();
+    ASSERT_TRUE(db_->VerifyInvariants(true).ok());
     ASSERT_TRUE(db_->Close().ok());
   }
 
@@ -67,6 +74,13 @@ class DbWorkload {
     options.commit_interval_ms = static_cast<int64_t>(random_.Uniform(3)) * 10;
     options.domain_of = random_.OneIn(2) ? DomainOf : nullptr;
     options.group_of = random_.OneIn(2) ? GroupOf : nullptr;
+    options.dynamic_levels = !random_.OneIn(3);
+    options.picking = random_.OneIn(3) ? Options::Picking::kRoundRobin : Options::Picking::kRatio;
+    options.merge_tables_max = 2 + static_cast<int>(random_.Uniform(24));
+    options.skipped_table_bytes_min = uint64_t{1} << (8 + random_.Uniform(10));
+    options.subcompactions_max = 1 + static_cast<int>(random_.Uniform(4));
+    options.garbage_ratio = 0.05 + 0.1 * static_cast<double>(random_.Uniform(10));
+    options.compaction_rate = random_.OneIn(10) ? 16 * io::kMiB : 0;
     return options;
   }
 
@@ -242,11 +256,59 @@ class DbWorkload {
 
   void CompactSome() {
     CompactionRequest request;
-    if (random_.OneIn(2)) request.level = static_cast<int>(random_.Uniform(4));
-    JobControl cancel;
-    if (random_.OneIn(8)) cancel.Cancel();
-    const io::Status status = db_->Compact(request, cancel, nullptr);
+    if (random_.OneIn(2)) request.level = static_cast<int>(random_.Uniform(kLevelCount));
+    request.self_level = random_.OneIn(3);
+    if (random_.OneIn(3)) request.ranges = {{PlainKey(), ""}};
+    if (random_.OneIn(4)) {
+      request = {};
+      request.reclaim_bytes = 1 + random_.Uniform(io::kMiB);
+    }
+    JobControl control;
+    if (random_.OneIn(8)) control.Cancel();
+    if (random_.OneIn(4)) {
+      const auto estimate = db_->EstimateCompaction(request, control);
+      ASSERT_TRUE(estimate.ok() || estimate.status().Is(io::StatusCode::kCancelled))
+          << estimate.status().ToString();
+      return;
+    }
+    if (random_.OneIn(2)) return CompactWhileWriting(request, control);
+    const io::Status status = db_->Compact(request, control, nullptr);
     ASSERT_TRUE(status.ok() || status.Is(io::StatusCode::kCancelled)) << status.ToString();
+  }
+
+  // Writes go on while the job runs, is paused, resumed and perhaps cancelled.
+  void CompactWhileWriting(const CompactionRequest& request, JobControl& control) {
+    io::Status status;
+    std::thread job([&] { status = db_->Compact(request, control, nullptr); });
+    const uint64_t steps = random_.Uniform(30);
+    for (uint64_t i = 0; i < steps && !::testing::Test::HasFatalFailure(); ++i) {
+      if (random_.OneIn(10)) control.Pause();
+      if (random_.OneIn(5)) control.Resume();
+      if (random_.OneIn(40)) control.Cancel();
+      WriteSome();
+      ReadOne();
+    }
+    control.Resume();
+    job.join();
+    ASSERT_TRUE(status.ok() || status.Is(io::StatusCode::kCancelled)) << status.ToString();
+  }
+
+  // Nothing but a little is left of a store when everything in it was deleted (R8).
+  void DeleteAllAndExpectNothing() {
+    for (const auto& [sequence, model] : snapshots_) db_->ReleaseSnapshot(sequence);
+    snapshots_.clear();
+    while (!model_.empty()) {
+      WriteBatch batch;
+      for (int i = 0; i < 100 && !model_.empty(); ++i) {
+        batch.Delete(model_.begin()->first);
+        model_.erase(model_.begin());
+      }
+      ASSERT_TRUE(db_->Write(std::move(batch)).ok());
+    }
+    JobControl control;
+    ASSERT_TRUE(db_->Compact({}, control, nullptr).ok());
+    db_->WaitForQuiescence();
+    EXPECT_EQ(db_->Stats().live_table_bytes, 0U);
   }
 
   void Step() {

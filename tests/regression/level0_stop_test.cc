@@ -23,6 +23,7 @@ class Level0StopTest : public ::testing::Test {
     options_.memtable_bytes = io::kMiB;
     options_.log_file_bytes = 64 * io::kKiB;
     options_.l0_compaction_trigger = 2;
+    options_.dynamic_levels = false;
     options_.l0_slowdown_trigger = 3;
     options_.l0_stop_trigger = 4;
     EXPECT_TRUE(Db::Create(options_, storage_).ok());

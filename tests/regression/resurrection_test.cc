@@ -30,6 +30,7 @@ class ResurrectionTest : public ::testing::Test {
     options_.log_file_bytes = 256 * io::kKiB;
     options_.block_bytes = 512;
     options_.disable_automatic_compaction = true;
+    options_.dynamic_levels = false;
     EXPECT_TRUE(Db::Create(options_, storage_).ok());
     auto db = Db::Open(options_, storage_);
     EXPECT_TRUE(db.ok());

@@ -29,6 +29,7 @@ class MemoryDbIterator final : public lsm::Iterator {
     {
       io::MutexLock hold(db_->mutex_);
       CHECK(!db_->IsDroppedLocked(target));
+      db_->last_seek_ = target;
     }
     Move(target, /*after=*/false);
   }
@@ -118,6 +119,11 @@ uint64_t MemoryDb::written_bytes() const {
 uint64_t MemoryDb::read_count() const {
   io::MutexLock hold(mutex_);
   return read_count_;
+}
+
+std::string MemoryDb::last_seek() const {
+  io::MutexLock hold(mutex_);
+  return last_seek_;
 }
 
 std::vector<std::string> MemoryDb::Keys() const {

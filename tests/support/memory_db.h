@@ -36,7 +36,8 @@ class MemoryDb final : public lsm::Db {
   void SetStalled(bool stalled);
   uint64_t write_count() const;
   uint64_t written_bytes() const;
-  uint64_t read_count() const;  // Get, and MultiGet per key
+  uint64_t read_count() const;    // Get, and MultiGet per key
+  std::string last_seek() const;  // where an iterator was last sent to
   // Every live key.
   std::vector<std::string> Keys() const;
   // Past all checks and counters, to damage things.
@@ -105,6 +106,7 @@ class MemoryDb final : public lsm::Db {
   uint64_t write_count_ GUARDED_BY(mutex_) = 0;
   uint64_t written_bytes_ GUARDED_BY(mutex_) = 0;
   uint64_t read_count_ GUARDED_BY(mutex_) = 0;
+  std::string last_seek_ GUARDED_BY(mutex_);
   uint64_t would_block_one_in_ GUARDED_BY(mutex_) = 0;
   mutable io::Random random_ GUARDED_BY(mutex_){1};
   uint64_t writes_until_failure_ GUARDED_BY(mutex_) = 0;

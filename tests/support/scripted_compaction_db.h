@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "io/base/mutex.h"
 #include "lsm/db.h"
 #include "tests/support/memory_db.h"
 
@@ -21,12 +22,29 @@ class ScriptedCompactionDb final : public lsm::Db {
   std::atomic<uint64_t> live_table_bytes{0};
   lsm::CompactionEstimate estimate;
 
-  io::Status Compact(const lsm::CompactionRequest&, lsm::JobControl& control,
+  // What was asked for last, be it done or estimated.
+  lsm::CompactionRequest last_request() const {
+    io::MutexLock lock(mutex_);
+    return request_;
+  }
+  // Statistics show what was set, and what is put in here.
+  void SetStats(const lsm::DbStats& stats) {
+    io::MutexLock lock(mutex_);
+    stats_ = stats;
+  }
+  uint64_t cache_bytes() const {
+    io::MutexLock lock(mutex_);
+    return cache_bytes_;
+  }
+
+  io::Status Compact(const lsm::CompactionRequest& request, lsm::JobControl& control,
                      const Progress& progress) override {
+    TakeRequest(request);
     return script_(control, progress);
   }
   lsm::DbStats Stats() const override {
-    lsm::DbStats stats;
+    io::MutexLock lock(mutex_);
+    lsm::DbStats stats = stats_;
     stats.live_table_bytes = live_table_bytes.load();
     return stats;
   }
@@ -57,20 +75,49 @@ class ScriptedCompactionDb final : public lsm::Db {
   io::Status Flush() override { return db_.Flush(); }
   void WaitForQuiescence() override {}
   io::Status VerifyInvariants(bool read_all) override { return db_.VerifyInvariants(read_all); }
-  io::Result<lsm::CompactionEstimate> EstimateCompaction(const lsm::CompactionRequest&,
+  io::Result<lsm::CompactionEstimate> EstimateCompaction(const lsm::CompactionRequest& request,
                                                          lsm::JobControl&) override {
+    TakeRequest(request);
     return estimate;
   }
-  void SetCompactionRate(uint64_t) override {}
-  void SetCompactionWorkers(int) override {}
-  void SetGarbageRatio(double) override {}
-  void SetDeleteDeadline(int64_t) override {}
-  void SetCommitInterval(int64_t) override {}
-  void SetCacheBytes(uint64_t) override {}
+  void SetCompactionRate(uint64_t rate) override {
+    io::MutexLock lock(mutex_);
+    stats_.rate_auto = rate == lsm::kRateAuto;
+    stats_.limiter.rate = stats_.rate_auto ? 0 : rate;
+  }
+  void SetCompactionWorkers(int count) override {
+    io::MutexLock lock(mutex_);
+    stats_.compaction_workers = count;
+  }
+  void SetGarbageRatio(double ratio) override {
+    io::MutexLock lock(mutex_);
+    stats_.garbage_ratio = ratio;
+  }
+  void SetDeleteDeadline(int64_t ms) override {
+    io::MutexLock lock(mutex_);
+    stats_.delete_deadline_ms = ms;
+  }
+  void SetCommitInterval(int64_t ms) override {
+    io::MutexLock lock(mutex_);
+    stats_.commit_interval_ms = ms;
+  }
+  void SetCacheBytes(uint64_t bytes) override {
+    io::MutexLock lock(mutex_);
+    cache_bytes_ = bytes;
+  }
 
  private:
+  void TakeRequest(const lsm::CompactionRequest& request) {
+    io::MutexLock lock(mutex_);
+    request_ = request;
+  }
+
   const Script script_;
   MemoryDb db_;
+  mutable io::Mutex mutex_;
+  lsm::CompactionRequest request_ GUARDED_BY(mutex_);
+  lsm::DbStats stats_ GUARDED_BY(mutex_);
+  uint64_t cache_bytes_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace terracefs::testing

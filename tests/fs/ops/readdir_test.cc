@@ -1,6 +1,9 @@
+#include <linux/fs.h>
+
 #include <cerrno>
 
 #include "fs/schema/keys.h"
+#include "fs/schema/records.h"
 #include "tests/support/fs_test.h"
 #include "tests/support/sim_storage.h"
 
@@ -137,6 +140,119 @@ TEST_P(ReaddirMemoryTest, AnEntryWithoutAnInodeIsStillListed) {
   EXPECT_NE(Check(), "");
   expect_sound_ = false;
 }
+
+// Where listings of a directory begin, so that they do not pass over what was removed before.
+class FirstCookieTest : public ReaddirTest {
+ protected:
+  InodeRecord Stored(InodeNumber ino) {
+    return DecodeInode(db().Get({}, InodeKey(ino)).value()->view()).value();
+  }
+  // The cookie that a listing from the start seeks.
+  uint64_t Sought(InodeNumber ino) {
+    List(ino, 0);
+    const std::string key = engine_->memory()->last_seek();
+    const std::optional<ParsedKey> parsed = ParseKey(key);
+    EXPECT_TRUE(parsed && parsed->domain == Domain::kListing && parsed->id == ino.value);
+    return parsed ? parsed->number : 0;
+  }
+};
+
+TEST_P(FirstCookieTest, MovesPastWhatIsRemovedInOrder) {
+  CreateMany(100);
+  for (int i = 0; i < 90; ++i) ASSERT_EQ(Unlink(kRootInode, "name" + std::to_string(i)), 0);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie + 90);
+  EXPECT_EQ(Sought(kRootInode), kFirstCookie + 90);
+  EXPECT_EQ(List(kRootInode).size(), 10U);
+  Remount();
+  EXPECT_EQ(Sought(kRootInode), kFirstCookie + 90);
+}
+
+TEST_P(FirstCookieTest, AListingLearnsWhatWasRemovedInAnyOrder) {
+  CreateMany(100);
+  for (int i = 89; i >= 0; --i) ASSERT_EQ(Unlink(kRootInode, "name" + std::to_string(i)), 0);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie + 1);
+  EXPECT_EQ(Sought(kRootInode), kFirstCookie + 1) << "the first one has to look";
+  EXPECT_EQ(Sought(kRootInode), kFirstCookie + 90) << "the second one knows";
+  // Also one that was under way, somewhere in the middle of what is gone.
+  List(kRootInode, 50);
+  EXPECT_EQ(ParseKey(engine_->memory()->last_seek())->number, kFirstCookie + 90);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie + 1);
+  ASSERT_EQ(Unlink(kRootInode, "name95"), 0);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie + 90) << "the next removal records it";
+}
+
+TEST_P(FirstCookieTest, AListingFromTheMiddleClaimsNothingOfTheStart) {
+  CreateMany(10);
+  EXPECT_EQ(List(kRootInode, kFirstCookie + 4).size(), 5U);
+  EXPECT_EQ(List(kRootInode).size(), 10U);
+  EXPECT_EQ(Sought(kRootInode), kFirstCookie);
+}
+
+TEST_P(FirstCookieTest, AnEmptyDirectoryStartsAtWhatComes) {
+  CreateMany(3);
+  for (const char* name : {"name1", "name2", "name0"}) ASSERT_EQ(Unlink(kRootInode, name), 0);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie + 3);
+  CreateMany(2);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie + 3);
+  EXPECT_EQ(List(kRootInode), (Names{"name0", "name1"}));
+  EXPECT_EQ(Sought(kRootInode), kFirstCookie + 3);
+}
+
+TEST_P(FirstCookieTest, RenamesKeepEveryEntryListed) {
+  CreateMany(4);
+  const InodeNumber other = MakeDir(kRootInode, "other").ino;
+  Forget(Create(other, "victim").ino);
+  Forget(Create(other, "last").ino);
+  // Within the directory the cookie stays.
+  ASSERT_EQ(Rename(kRootInode, "name0", kRootInode, "a"), 0);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie);
+  EXPECT_EQ(List(kRootInode), (Names{"a", "name1", "name2", "name3", "other"}));
+  // Over another: the one that is replaced gives its cookie, the lowest is free.
+  ASSERT_EQ(Rename(kRootInode, "a", kRootInode, "name2"), 0);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie + 1);
+  EXPECT_EQ(List(kRootInode), (Names{"name1", "name2", "name3", "other"}));
+  // Into another directory, over its first entry, which keeps its place.
+  ASSERT_EQ(Rename(kRootInode, "name1", other, "victim"), 0);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie + 2);
+  EXPECT_EQ(Stored(other).first_cookie, kFirstCookie);
+  EXPECT_EQ(List(other), (Names{"victim", "last"}));
+  // As a new entry.
+  ASSERT_EQ(Rename(other, "victim", kRootInode, "back"), 0);
+  EXPECT_EQ(Stored(other).first_cookie, kFirstCookie + 1);
+  EXPECT_EQ(List(kRootInode), (Names{"name2", "name3", "other", "back"}));
+  // Exchanged entries keep both cookies.
+  ASSERT_EQ(Rename(kRootInode, "name2", other, "last", RENAME_EXCHANGE), 0);
+  EXPECT_EQ(Stored(kRootInode).first_cookie, kFirstCookie + 2);
+  EXPECT_EQ(Stored(other).first_cookie, kFirstCookie + 1);
+  EXPECT_EQ(List(kRootInode), (Names{"name2", "name3", "other", "back"}));
+  EXPECT_EQ(List(other), (Names{"last"}));
+}
+
+TEST_P(FirstCookieTest, AFailedRemovalMovesNothing) {
+  CreateMany(3);
+  engine_->memory()->FailWriteAfter(0, Status::NoSpace("full"));
+  EXPECT_NE(Unlink(kRootInode, "name0"), 0);
+  EXPECT_EQ(Sought(kRootInode), kFirstCookie);
+  EXPECT_EQ(List(kRootInode), (Names{"name0", "name1", "name2"}));
+}
+
+TEST_P(ReaddirTest, WhatIsLeftAfterAMassRemovalIsListedAfterACrash) {
+  CreateMany(500);
+  for (int i = 499; i >= 0; --i) {
+    if (i % 100 == 99) continue;
+    ASSERT_EQ(Unlink(kRootInode, "name" + std::to_string(i)), 0);
+  }
+  const Names left = {"name99", "name199", "name299", "name399", "name499"};
+  EXPECT_EQ(List(kRootInode), left);
+  ASSERT_EQ(Unlink(kRootInode, "name499"), 0);
+  CrashAndMount();
+  EXPECT_EQ(List(kRootInode), (Names{"name99", "name199", "name299", "name399"}));
+  ASSERT_EQ(Unlink(kRootInode, "name99"), 0);
+  Forget(Create(kRootInode, "new").ino);
+  Remount();
+  EXPECT_EQ(List(kRootInode), (Names{"name199", "name299", "name399", "new"}));
+}
+
 // A directory in tables, of which one byte can be damaged.
 class DamagedListingTest : public ::testing::Test {
  protected:
@@ -216,6 +332,7 @@ TEST_F(DamagedListingTest, EntriesWhoseInodesAreUnreadableAreListedWithoutAttrib
 
 INSTANTIATE_FS_TEST(ReaddirTest);
 INSTANTIATE_MEMORY_FS_TEST(ReaddirMemoryTest);
+INSTANTIATE_MEMORY_FS_TEST(FirstCookieTest);
 
 }  // namespace
 }  // namespace terracefs::fs

@@ -101,7 +101,7 @@ InodeRecord SampleFile() {
 TEST(RecordsTest, TheInodeRecordIsWhatTheFormatSays) {
   std::string value;
   EncodeInode(SampleFile(), &value);
-  EXPECT_EQ(Hex(value), "0100a4830201e80764000807060504030201020100000501ac02");
+  EXPECT_EQ(Hex(value), "0200a4830201e80764000807060504030201020100000501ac02");
 }
 
 TEST(RecordsTest, InodesOfEveryTypeComeBack) {
@@ -129,6 +129,7 @@ TEST(RecordsTest, InodesOfEveryTypeComeBack) {
       if (type == S_IFDIR) record.parent.value = number();
       if (type == S_IFDIR) record.next_cookie = 3 + (number() >> 1);
       if (type == S_IFDIR) record.entry_count = number();
+      if (type == S_IFDIR) record.first_cookie = 3 + random.Uniform(record.next_cookie - 2);
       if (type == S_IFCHR || type == S_IFBLK) record.rdev = number();
       if (type == S_IFLNK) record.target.assign(random.Uniform(4096), 't');
       std::string value;
@@ -155,11 +156,25 @@ TEST(RecordsTest, CutAndLongInodeRecordsAreCorrupt) {
   EXPECT_TRUE(DecodeInode(value + "x").status().Is(StatusCode::kCorruption));
 }
 
+TEST(RecordsTest, TheFirstCookieIsAmongTheCookies) {
+  InodeRecord record;
+  record.mode = S_IFDIR | 0755;
+  record.next_cookie = 10;
+  for (const uint64_t first : {0, 2, 3, 10, 11}) {
+    record.first_cookie = first;
+    std::string value;
+    EncodeInode(record, &value);
+    EXPECT_EQ(DecodeInode(value).ok(), first == 3 || first == 10) << first;
+  }
+}
+
 TEST(RecordsTest, UnknownVersionsAndFlagsAreNotSupported) {
   std::string value;
   EncodeInode(SampleFile(), &value);
   std::string newer = value;
-  newer[0] = 2;
+  newer[0] = 3;
+  EXPECT_TRUE(DecodeInode(newer).status().Is(StatusCode::kNotSupported));
+  newer[0] = 1;  // before there was a first cookie
   EXPECT_TRUE(DecodeInode(newer).status().Is(StatusCode::kNotSupported));
   newer = value;
   newer[1] = 4;

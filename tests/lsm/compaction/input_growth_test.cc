@@ -76,11 +76,11 @@ TEST_F(RatioTest, TheTableWithTheMostBytesPerByteBelowIsFirst) {
 }
 
 TEST_F(RatioTest, ATableThatMeetsNothingBeatsAllOthersAndIsMoved) {
-  SetTables({{1, {1, "a", "c", 9000}},
-             {1, {2, "d", "f", 1000}},
-             {2, {4, "a", "b", 10}},
-             {2, {5, "m", "n", 1000}}});
-  const auto plan = PickByRatio(Context(), 1);
+  SetTables({{2, {1, "a", "c", 9000}},
+             {2, {2, "d", "f", 1000}},
+             {3, {4, "a", "b", 10}},
+             {3, {5, "m", "n", 1000}}});
+  const auto plan = PickByRatio(Context(), 2);
   Expect(plan, {2}, {});
   EXPECT_EQ(plan->kind, Kind::kMove);
 }
@@ -128,27 +128,27 @@ TEST_F(RatioTest, GrowthGoesOnWhileItIsBetterThanTheFirstTableAlone) {
 // A gap would have a table rewritten that none of the source meets: a free move would become a
 // merge.
 TEST_F(RatioTest, NothingThatNoSourceTableMeetsIsTakenIn) {
-  SetTables({{1, {1, "a", "b", 1000}}, {1, {2, "e", "f", 1000}}, {2, {3, "c", "d", 1000}}});
-  auto plan = PickByRatio(Context(), 1);
+  SetTables({{2, {1, "a", "b", 1000}}, {2, {2, "e", "f", 1000}}, {3, {3, "c", "d", 1000}}});
+  auto plan = PickByRatio(Context(), 2);
   Expect(plan, {1}, {});
   EXPECT_EQ(plan->kind, Kind::kMove);
 
-  SetTables({{1, {1, "e", "f", 1000}},
-             {1, {2, "h", "i", 900}},
-             {2, {3, "e", "f", 1000}},
-             {2, {4, "g", "g", 10}},
-             {2, {5, "h", "h", 1000}}});
-  Expect(PickByRatio(Context(), 1), {1}, {3});
+  SetTables({{2, {1, "e", "f", 1000}},
+             {2, {2, "h", "i", 900}},
+             {3, {3, "e", "f", 1000}},
+             {3, {4, "g", "g", 10}},
+             {3, {5, "h", "h", 1000}}});
+  Expect(PickByRatio(Context(), 2), {1}, {3});
   // A neighbour that meets nothing itself may lie behind such a gap, too.
-  SetTables({{1, {1, "a", "b", 1000}},
-             {1, {2, "e", "f", 2000}},
-             {1, {3, "h", "h", 900}},
-             {2, {4, "a", "b", 5000}},
-             {2, {5, "f", "g", 100}},
-             {2, {6, "gg", "gh", 10}}});
+  SetTables({{2, {1, "a", "b", 1000}},
+             {2, {2, "e", "f", 2000}},
+             {2, {3, "h", "h", 900}},
+             {3, {4, "a", "b", 5000}},
+             {3, {5, "f", "g", 100}},
+             {3, {6, "gg", "gh", 10}}});
   in_use_ = RangesInUse();
   quarantined_ = {3};
-  Expect(PickByRatio(Context(), 1), {2}, {5});
+  Expect(PickByRatio(Context(), 2), {2}, {5});
 }
 
 TEST_F(RatioTest, TakenTablesAreNeitherSourceNorTarget) {
@@ -548,17 +548,25 @@ TEST_F(IntraLevel0Test, TablesWhoseMemtablesWereLargerCountByTheSmallest) {
 using CompletePlanTest = InputGrowthTest;
 
 TEST_F(CompletePlanTest, TablesThatMeetNothingAreMovedWhateverTheirNumber) {
-  SetTables({{1, {1, "a", "b"}}, {1, {2, "c", "d"}}, {2, {3, "x", "y"}}, {3, {4, "a", "b"}}});
-  const CompactionPlan plan = CompletePlan(Context(), 1, {Table(1), Table(2)}, "");
+  SetTables({{2, {1, "a", "b"}}, {2, {2, "c", "d"}}, {3, {3, "x", "y"}}, {4, {4, "a", "b"}}});
+  const CompactionPlan plan = CompletePlan(Context(), 2, {Table(1), Table(2)}, "");
   EXPECT_EQ(plan.kind, Kind::kMove);
   EXPECT_EQ(Numbers(plan.grandparents), (FileNumbers{4}));
 }
 
 TEST_F(CompletePlanTest, AMoveMustNotMakeTheNextMergeTooDear) {
-  SetTables({{1, {1, "a", "b"}}, {3, {4, "a", "b", 10'000}}});
-  EXPECT_EQ(CompletePlan(Context(), 1, {Table(1)}, "").kind, Kind::kMove);
-  SetTables({{1, {1, "a", "b"}}, {3, {4, "a", "b", 10'001}}});
-  EXPECT_EQ(CompletePlan(Context(), 1, {Table(1)}, "").kind, Kind::kMerge);
+  SetTables({{2, {1, "a", "b"}}, {4, {4, "a", "b", 10'000}}});
+  EXPECT_EQ(CompletePlan(Context(), 2, {Table(1)}, "").kind, Kind::kMove);
+  SetTables({{2, {1, "a", "b"}}, {4, {4, "a", "b", 10'001}}});
+  EXPECT_EQ(CompletePlan(Context(), 2, {Table(1)}, "").kind, Kind::kMerge);
+}
+
+// H3: what is moved to a level that is compressed would stay uncompressed.
+TEST_F(CompletePlanTest, TablesAreMovedOnlyToALevelThatIsCompressedAlike) {
+  SetTables({{0, {1, "a", "b"}}, {1, {2, "c", "d"}}, {2, {3, "x", "y"}}});
+  EXPECT_EQ(CompletePlan(Context(), 0, {Table(1)}, "").kind, Kind::kMove);
+  EXPECT_EQ(CompletePlan(Context(), 1, {Table(2)}, "").kind, Kind::kMerge);
+  EXPECT_EQ(CompletePlan(Context(), 2, {Table(3)}, "").kind, Kind::kMove);
 }
 
 TEST_F(CompletePlanTest, GarbageIsNotMoved) {

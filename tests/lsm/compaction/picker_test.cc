@@ -230,7 +230,7 @@ TEST_F(PickerTest, TheLastLevelIsNeverASource) {
 
 TEST_F(PickerTest, TheOptionSaysHowATableOfAFullLevelIsChosen) {
   SetTables({{1, {1, "a", "c", 9000}}, {1, {2, "d", "f", 9000}}, {2, {3, "d", "d"}}});
-  EXPECT_EQ(Picked(), "move size 1>2 [1]");
+  EXPECT_EQ(Picked(), "size 1>2 [1]");
   options_.picking = Options::Picking::kRoundRobin;
   pointers_[1] = "c";
   EXPECT_EQ(Picked(), "size 1>2 [2]+[3]");

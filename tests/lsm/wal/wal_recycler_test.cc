@@ -9,7 +9,9 @@
 #include <thread>
 #include <vector>
 
+#include "io/base/clock.h"
 #include "io/base/units.h"
+#include "io/rate_limiter.h"
 #include "lsm/file_names.h"
 #include "tests/support/sim_storage.h"
 
@@ -59,6 +61,42 @@ TEST_F(WalRecyclerTest, PreparedLogIsZeroesAndDurable) {
   EXPECT_EQ(log->number, 1u);
   EXPECT_TRUE(log->file->direct());
   EXPECT_EQ(log->file->SizeBytes().value(), kLogBytes);
+}
+
+TEST_F(WalRecyclerTest, WritingOutIsChargedAndDoesNotHoldUpWhoNeedsALogNow) {
+  const io::ManualClock clock(0);
+  io::RateLimiter limiter(io::kMiB, clock);  // time stands still: the burst is all there is
+  WalRecycler recycler(
+      storage_, kLogBytes, [this] { return NewNumber(); }, &limiter);
+  io::Status prepared;
+  std::thread background([&] { prepared = recycler.Prepare(); });
+  while (limiter.stats().waiting_count == 0) std::this_thread::yield();
+  EXPECT_TRUE(recycler.Take().ok());
+  EXPECT_TRUE(recycler.Prepare(WalRecycler::NewFile::kAllocated).ok());
+  EXPECT_TRUE(recycler.has_ready());
+  limiter.SetRate(0);
+  background.join();
+  EXPECT_TRUE(prepared.ok()) << prepared.ToString();
+  EXPECT_EQ(limiter.stats().bytes_by_priority[static_cast<size_t>(io::IoPriority::kLogFile)],
+            kLogBytes);
+}
+
+TEST_F(WalRecyclerTest, WritingOutStopsForAFullDiskAndForTheEnd) {
+  for (const bool stop : {false, true}) {
+    const io::ManualClock clock(0);
+    io::RateLimiter limiter(io::kMiB, clock);
+    WalRecycler recycler(
+        storage_, kLogBytes, [this] { return NewNumber(); }, &limiter);
+    io::Status prepared;
+    std::thread background([&] { prepared = recycler.Prepare(); });
+    while (limiter.stats().waiting_count == 0) std::this_thread::yield();
+    stop ? recycler.Stop() : recycler.ReleaseSpace();
+    limiter.Shutdown();
+    background.join();
+    EXPECT_TRUE(prepared.Is(io::StatusCode::kShuttingDown));
+    EXPECT_TRUE(Files().empty());
+    EXPECT_TRUE(recycler.KeptNumbers().empty());
+  }
 }
 
 TEST_F(WalRecyclerTest, PrepareDoesNothingIfALogIsReady) {

@@ -1,0 +1,362 @@
+#include "lsm/compaction/estimate.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "io/base/random.h"
+#include "lsm/compaction/drop_rules.h"
+#include "lsm/compaction/garbage.h"
+#include "lsm/compaction/input_growth.h"
+#include "lsm/level_iterator.h"
+#include "lsm/merging_iterator.h"
+#include "lsm/table/compression.h"
+
+namespace terracefs::lsm {
+namespace {
+
+// A store up to this size is read as a whole.
+constexpr uint64_t kWholeBytesMax = 64 * io::kMiB;
+constexpr size_t kSampleCount = 64;
+constexpr uint64_t kSampleBlocks = 8;           // of the table it was drawn from
+constexpr uint64_t kSampleBytesMax = io::kMiB;  // per level
+
+struct SampleEntry {
+  std::string key;  // internal
+  uint64_t bytes = 0;
+  int level = 0;
+};
+
+// How the entries of the samples fared in one pass.
+struct Fate {
+  uint64_t in_bytes = 0;
+  uint64_t out_bytes = 0;
+
+  double share() const {
+    return in_bytes == 0 ? 1 : static_cast<double>(out_bytes) / static_cast<double>(in_bytes);
+  }
+};
+
+class Sampler {
+ public:
+  Sampler(const JobEnvironment& environment, const PickContext& context,
+          const std::vector<ManualSlice>& passes)
+      : environment_(environment), context_(context), passes_(passes), fates_(passes.size()) {}
+
+  io::Status Run(const std::function<io::Status()>& stop) {
+    std::vector<FileRef> tables;
+    uint64_t total = 0;
+    for (int level = 0; level < kLevelCount; ++level) {
+      for (const FileRef& file : context_.version().files(level)) {
+        tables.push_back(file);
+        total += file->info.file_bytes;
+      }
+    }
+    if (total <= kWholeBytesMax) return TakeSpan("", "", UINT64_MAX);
+    // The same every time, so that asking twice gives one answer.
+    io::Random random(1);
+    for (size_t i = 0; i < kSampleCount; ++i) {
+      TRY(stop());
+      uint64_t at = random.Uniform(total);
+      size_t index = 0;
+      while (at >= tables[index]->info.file_bytes) at -= tables[index++]->info.file_bytes;
+      const std::shared_ptr<TableReader> table =
+          TRY(environment_.tables.Get(tables[index]->number));
+      const auto [begin, end] = table->SpanAt(at, kSampleBlocks);
+      TRY(TakeSpan(begin, end, kSampleBytesMax));
+    }
+    return io::Status::Ok();
+  }
+
+  double share(size_t pass) const { return fates_[pass].share(); }
+  // Stored bytes per byte of a block, were it compressed.
+  double compressed_share() const {
+    return plain_bytes_ == 0
+               ? 1
+               : static_cast<double>(compressed_bytes_) / static_cast<double>(plain_bytes_);
+  }
+
+ private:
+  // Entries with user keys in [begin, end) (no bound if empty), at most `bytes_max` of each level.
+  io::Status TakeSpan(const std::string& begin, std::string end, uint64_t bytes_max) {
+    std::vector<SampleEntry> entries;
+    for (int level = 0; level < kLevelCount; ++level) {
+      TRY(TakeLevel(level, begin, bytes_max, &end, &entries));
+    }
+    // A level that was too much has moved the end.
+    std::erase_if(entries, [&](const SampleEntry& entry) {
+      return !end.empty() && UserKey(entry.key) >= end;
+    });
+    std::sort(entries.begin(), entries.end(), [](const SampleEntry& a, const SampleEntry& b) {
+      return CompareInternal(a.key, b.key) < 0;
+    });
+    Simulate(std::move(entries));
+    return io::Status::Ok();
+  }
+
+  io::Status TakeLevel(int level, const std::string& begin, uint64_t bytes_max, std::string* end,
+                       std::vector<SampleEntry>* entries) {
+    const std::string bound = *end;
+    ReadOptions options;
+    options.fill_cache = false;
+    options.upper_bound = bound;
+    const TableIteratorFactory open = [&](const FileRef& file) {
+      auto table = environment_.tables.Get(file->number);
+      if (!table.ok()) return NewErrorIterator(table.status());
+      const uint64_t bytes = (*table)->ApproximateBytes(begin, bound);
+      environment_.limiter.Acquire(std::min(bytes, bytes_max) + environment_.options.block_bytes,
+                                   io::IoPriority::kScrub);
+      return (*table)->NewIterator(options);
+    };
+    std::vector<std::unique_ptr<Iterator>> children;
+    for (const FileRef& file : context_.version().files(level)) {
+      if (file->largest_user_key() < begin ||
+          (!bound.empty() && file->smallest_user_key() >= bound)) {
+        continue;
+      }
+      children.push_back(NewLevelIterator({file}, open, bound));
+    }
+    if (children.empty()) return io::Status::Ok();
+    const std::unique_ptr<Iterator> it = NewMergingIterator(std::move(children));
+    uint64_t bytes = 0;
+    std::string block;
+    for (it->Seek(MakeSeekKey(begin, kSequenceMax)); it->Valid(); it->Next()) {
+      if (!bound.empty() && UserKey(it->key()) >= bound) break;
+      if (bytes >= bytes_max) {
+        *end = UserKey(it->key());
+        break;
+      }
+      const uint64_t entry_bytes = it->key().size() + it->value().size();
+      bytes += entry_bytes;
+      entries->push_back({std::string(it->key()), entry_bytes, level});
+      if (bytes < 4 * environment_.options.block_bytes) block.append(it->key()).append(it->value());
+    }
+    TRY(it->status());
+    CountCompressed(block);
+    return io::Status::Ok();
+  }
+
+  void CountCompressed(std::string_view entries) {
+    const size_t block_bytes = environment_.options.block_bytes;
+    std::string compressed;
+    for (; entries.size() >= block_bytes; entries.remove_prefix(block_bytes)) {
+      const bool smaller = Compress(entries.substr(0, block_bytes), 1, &compressed);
+      plain_bytes_ += block_bytes;
+      compressed_bytes_ += smaller ? compressed.size() : block_bytes;
+    }
+  }
+
+  void Simulate(std::vector<SampleEntry> entries) {
+    for (size_t i = 0; i < passes_.size(); ++i) {
+      const ManualSlice& pass = passes_[i];
+      const int output_level = pass.in_place     ? pass.level
+                               : pass.level == 0 ? context_.targets.base_level
+                                                 : pass.level + 1;
+      DropRules::Scope scope;
+      scope.version = context_.shape.version.get();
+      scope.output_level = output_level;
+      scope.drops = context_.shape.drops.get();
+      scope.smallest_snapshot = context_.smallest_snapshot;
+      scope.filter = context_.options.compaction_filter;
+      scope.now_seconds = context_.now_seconds;
+      DropRules rules(std::move(scope));
+      std::vector<SampleEntry> left;
+      for (SampleEntry& entry : entries) {
+        if (entry.level != pass.level && entry.level != output_level) {
+          left.push_back(std::move(entry));
+          continue;
+        }
+        fates_[i].in_bytes += entry.bytes;
+        if (rules.Judge(entry.key, {}) != DropRule::kNone) continue;
+        fates_[i].out_bytes += entry.bytes;
+        entry.level = output_level;
+        left.push_back(std::move(entry));
+      }
+      entries = std::move(left);
+    }
+  }
+
+  const JobEnvironment& environment_;
+  const PickContext& context_;
+  const std::vector<ManualSlice>& passes_;
+  std::vector<Fate> fates_;
+  uint64_t plain_bytes_ = 0;
+  uint64_t compressed_bytes_ = 0;
+};
+
+// A level as the passes before have left it: tables that are still as they were, and what was
+// written to it since.
+struct Level {
+  std::set<FileNumber> gone;
+  uint64_t new_bytes = 0;      // in files
+  uint64_t new_raw_bytes = 0;  // keys and values
+  std::string new_begin;       // hull of what is new
+  std::string new_end;
+
+  void Add(uint64_t bytes, uint64_t raw_bytes, std::string_view begin, std::string_view end) {
+    if (new_bytes == 0 || begin < new_begin) new_begin = begin;
+    if (new_bytes == 0 || end > new_end) new_end = end;
+    new_bytes += bytes;
+    new_raw_bytes += raw_bytes;
+  }
+};
+
+class Calculator {
+ public:
+  Calculator(const PickContext& context, const Sampler& sampler)
+      : context_(context), sampler_(sampler) {}
+
+  CompactionEstimate::Pass Run(size_t index, const ManualSlice& pass) {
+    return pass.in_place ? RunInPlace(index, pass) : RunMergeDown(index, pass);
+  }
+
+ private:
+  // File bytes per raw byte at `level`.
+  double FileShare(int level) const {
+    uint64_t raw = 0;
+    uint64_t bytes = 0;
+    for (const FileRef& file : context_.version().files(level)) {
+      raw += file->info.raw_bytes;
+      bytes += file->info.file_bytes;
+    }
+    if (raw > 0) return static_cast<double>(bytes) / static_cast<double>(raw);
+    return IsCompressedLevel(level, context_.targets.base_level) ? sampler_.compressed_share() : 1;
+  }
+
+  CompactionEstimate::Pass RunMergeDown(size_t index, const ManualSlice& pass) {
+    Level& source = levels_[static_cast<size_t>(pass.level)];
+    CompactionEstimate::Pass result;
+    uint64_t raw = source.new_raw_bytes;
+    uint64_t bytes = source.new_bytes;
+    std::string begin = source.new_begin;
+    std::string end = source.new_end;
+    int output_level = pass.level == 0 ? context_.targets.base_level : pass.level + 1;
+    std::set<FileNumber> targets;
+    uint64_t moved = 0;
+    const auto take_target = [&](const FileRef& file) {
+      const Level& output = levels_[static_cast<size_t>(output_level)];
+      if (output.gone.contains(file->number) || !targets.insert(file->number).second) return;
+      raw += file->info.raw_bytes;
+      bytes += file->info.file_bytes;
+    };
+    if (bytes > 0) {
+      for (const FileRef& file : context_.version().Overlapping(output_level, begin, end)) {
+        take_target(file);
+      }
+    }
+    const bool carried = bytes > 0;
+    ManualSlice slice = pass;
+    while (auto plan = PickManual(context_, slice)) {
+      uint64_t source_bytes = 0;
+      uint64_t source_raw = 0;
+      for (const FileRef& file : plan->inputs[0]) {
+        slice.cursor = std::max(
+            slice.cursor, std::make_optional(std::string(file->largest_user_key())));
+        if (source.gone.contains(file->number)) continue;
+        source_bytes += file->info.file_bytes;
+        source_raw += file->info.raw_bytes;
+      }
+      if (source_bytes == 0) continue;
+      if (plan->kind == CompactionPlan::Kind::kMove && !carried) {
+        moved += source_bytes;
+        levels_[static_cast<size_t>(output_level)].Add(
+            source_bytes, source_raw, plan->smallest_user_key(), plan->largest_user_key());
+        continue;
+      }
+      if (bytes == 0 || plan->smallest_user_key() < begin) begin = plan->smallest_user_key();
+      if (bytes == 0 || plan->largest_user_key() > end) end = plan->largest_user_key();
+      bytes += source_bytes;
+      raw += source_raw;
+      for (const FileRef& file : plan->inputs[1]) take_target(file);
+    }
+    if (bytes == 0) return result;
+    result.bytes_read = bytes;
+    const double raw_left = static_cast<double>(raw) * sampler_.share(index);
+    result.bytes_written = static_cast<uint64_t>(raw_left * FileShare(output_level));
+    Level& output = levels_[static_cast<size_t>(output_level)];
+    output.gone.insert(targets.begin(), targets.end());
+    output.Add(result.bytes_written, static_cast<uint64_t>(raw_left), begin, end);
+    source = Level();
+    for (const FileRef& file : context_.version().files(pass.level)) {
+      source.gone.insert(file->number);
+    }
+    return result;
+  }
+
+  CompactionEstimate::Pass RunInPlace(size_t index, const ManualSlice& pass) {
+    const Level& level = levels_[static_cast<size_t>(pass.level)];
+    CompactionEstimate::Pass result;
+    const CompactionPlan extent = ManualExtent(context_, pass);
+    for (const FileRef& file : extent.inputs[0]) {
+      if (level.gone.contains(file->number)) continue;
+      result.bytes_read += file->info.file_bytes;
+      result.bytes_written += file->info.file_bytes - GarbageBytes(*file);
+    }
+    // Where all tables are taken, the samples know better.
+    if (!pass.only_garbage) {
+      result.bytes_written =
+          static_cast<uint64_t>(static_cast<double>(result.bytes_read) * sampler_.share(index));
+    }
+    return result;
+  }
+
+  const PickContext& context_;
+  const Sampler& sampler_;
+  std::array<Level, kLevelCount> levels_;
+};
+
+void Add(CompactionEstimate* estimate, CompactionEstimate::Pass pass) {
+  estimate->bytes_read += pass.bytes_read;
+  estimate->bytes_written += pass.bytes_written;
+  if (pass.bytes_read > pass.bytes_written) {
+    estimate->bytes_reclaimed += pass.bytes_read - pass.bytes_written;
+  }
+  estimate->passes.push_back(std::move(pass));
+}
+
+}  // namespace
+
+io::Result<CompactionEstimate> EstimatePasses(const JobEnvironment& environment,
+                                              const PickContext& context,
+                                              const std::vector<ManualSlice>& passes,
+                                              const std::function<io::Status()>& stop) {
+  Sampler sampler(environment, context, passes);
+  TRY(sampler.Run(stop));
+  Calculator calculator(context, sampler);
+  CompactionEstimate estimate;
+  for (size_t i = 0; i < passes.size(); ++i) {
+    CompactionEstimate::Pass pass = calculator.Run(i, passes[i]);
+    pass.name = PassName(passes[i].level);
+    Add(&estimate, std::move(pass));
+  }
+  return estimate;
+}
+
+CompactionEstimate EstimateReclaim(const PickContext& context, const std::vector<KeyRange>& ranges,
+                                   uint64_t goal_bytes) {
+  CompactionEstimate estimate;
+  CompactionEstimate::Pass pass;
+  pass.name = "reclaim";
+  std::vector<std::pair<uint64_t, uint64_t>> candidates;  // garbage, bytes
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : context.version().files(level)) {
+      if (HasGarbage(*file) && MeetsRanges(ranges, *file)) {
+        candidates.emplace_back(GarbageBytes(*file), file->info.file_bytes);
+      }
+    }
+  }
+  std::sort(candidates.rbegin(), candidates.rend());
+  uint64_t reclaimed = 0;
+  for (const auto& [garbage, bytes] : candidates) {
+    if (reclaimed >= goal_bytes) break;
+    reclaimed += garbage;
+    if (garbage == bytes) continue;  // removed unread
+    pass.bytes_read += bytes;
+    pass.bytes_written += bytes - garbage;
+  }
+  Add(&estimate, std::move(pass));
+  estimate.bytes_reclaimed = reclaimed;
+  return estimate;
+}
+
+}  // namespace terracefs::lsm
