@@ -214,7 +214,7 @@ std::vector<int> LevelsByUrgency(const PickContext& context) {
 
 bool IsWanted(const ManualSlice& slice, const FileMeta& file) {
   return (slice.level == 0 || file.number < slice.limit) &&
-         (slice.cursor.empty() || file.smallest_user_key() > slice.cursor) &&
+         (!slice.cursor || file.smallest_user_key() > *slice.cursor) &&
          (!slice.only_garbage || HasGarbage(file)) &&
          (slice.ranges == nullptr || MeetsRanges(*slice.ranges, file));
 }
@@ -222,7 +222,7 @@ bool IsWanted(const ManualSlice& slice, const FileMeta& file) {
 std::vector<FileRef> Level0Slice(const PickContext& context, const ManualSlice& slice) {
   // All at once: they overlap, and a cursor could not tell them apart. In place, too: only whole
   // runs of history may be merged.
-  if (!slice.cursor.empty()) return {};
+  if (slice.cursor) return {};
   const std::vector<FileRef>& files = context.version().files(0);
   const bool any = std::any_of(files.begin(), files.end(),
                                [&](const FileRef& file) { return IsWanted(slice, *file); });

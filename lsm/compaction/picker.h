@@ -72,7 +72,8 @@ struct ManualSlice {
   bool only_garbage = false;          // leave out tables without any
   FileNumber limit = kFileNumberMax;  // only tables with smaller numbers, but on level 0 (K2)
   const std::vector<KeyRange>* ranges = nullptr;  // only tables that meet one; null or empty: all
-  std::string cursor;  // only tables that begin after this user key; empty: from the start (J2)
+  // Only tables that begin after this user key; nothing: from the start (J2).
+  std::optional<std::string> cursor;
 };
 std::optional<CompactionPlan> PickManual(const PickContext& context, const ManualSlice& slice);
 // The tables that PickManual would go through, and what of the output level they meet.

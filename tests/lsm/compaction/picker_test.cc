@@ -458,6 +458,8 @@ TEST_F(PickerTest, ADamagedTargetKeepsItsSourceInPlace) {
   SetTables({{1, {1, "a", "c", 20'000}}, {2, {2, "b", "b"}}});
   quarantined_ = {2};
   EXPECT_EQ(Picked(), "nothing");
+  options_.picking = Options::Picking::kRoundRobin;
+  EXPECT_EQ(Picked(), "nothing");
 }
 
 // ---- Manual ------------------------------------------------------------------------------------
@@ -488,10 +490,23 @@ TEST_F(PickerTest, ManualSlicesVisitEveryTableOnce) {
   while (const auto plan = PickManual(Context(), slice)) {
     EXPECT_LE(plan->inputs[0].size(), 5U) << "a slice stays small";
     for (const FileRef& file : plan->inputs[0]) visited.push_back(file->number);
+    ASSERT_LE(visited.size(), 26U) << "goes round in circles";
     slice.cursor = plan->inputs[0].back()->largest_user_key();
   }
   ASSERT_EQ(visited.size(), 26U);
   EXPECT_TRUE(std::is_sorted(visited.begin(), visited.end()));
+}
+
+// Where a slice ended at the empty key, the next one does not begin at the start again, for ever.
+TEST_F(PickerTest, TheEmptyKeyIsAPlaceToGoOnFrom) {
+  SetTables({{0, {9, "", ""}}, {2, {1, "", ""}}, {2, {2, "a", "b"}}});
+  ManualSlice slice;
+  slice.in_place = true;
+  EXPECT_EQ(Text(PickManual(Context(), slice)), "manual 0>0 [9]");
+  slice.cursor = "";
+  EXPECT_EQ(Text(PickManual(Context(), slice)), "nothing");
+  slice.level = 2;
+  EXPECT_EQ(Text(PickManual(Context(), slice)), "manual 2>2 [2]");
 }
 
 TEST_F(PickerTest, ManualRangesTakeTheTablesThatMeetThem) {
@@ -511,7 +526,7 @@ TEST_F(PickerTest, ManualRangesTakeTheTablesThatMeetThem) {
   slice.cursor = "j";
   EXPECT_EQ(Text(PickManual(Context(), slice)), "nothing");
   const std::vector<KeyRange> between = {{"bb", "c"}};
-  slice.cursor = "";
+  slice.cursor.reset();
   slice.ranges = &between;
   EXPECT_EQ(Text(PickManual(Context(), slice)), "nothing");
   EXPECT_TRUE(ManualExtent(Context(), slice).inputs[0].empty());

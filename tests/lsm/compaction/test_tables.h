@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -188,7 +189,7 @@ class JobBench {
   BlockCache blocks_{io::kMiB};
   TableCache tables_{storage_, blocks_, 100};
   io::RateLimiter limiter_{0, io::SystemClock()};
-  FileNumber next_number_ = 1;
+  std::atomic<FileNumber> next_number_{1};  // the parts of a merge ask at once
   JobEnvironment environment_{storage_, options_, tables_, limiter_,
                               [this] { return next_number_++; }};
 };
