@@ -59,7 +59,7 @@ void RateLimiter::Shutdown() {
 
 uint64_t RateLimiter::RequestBytesMax() const {
   MutexLock lock(mutex_);
-  return OpenLocked() ? UINT64_MAX : std::max(bucket_.burst(), kRequestBytesMin);
+  return OpenLocked() ? UINT64_MAX : std::max(bucket_.burst() / 4, kRequestBytesMin);
 }
 
 RateLimiterStats RateLimiter::stats() const {

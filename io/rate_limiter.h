@@ -32,10 +32,10 @@ struct RateLimiterStats {
 };
 
 // A token bucket for every byte that background work reads or writes, flush included. In any window
-// of w seconds at most rate * w + max(rate / 400, 64 KiB) bytes are granted. A caller that moves
-// what it was granted in requests of RequestBytesMax lags by less than one of them, so what a
-// device sees stays below rate * w + burst with burst = max(rate / 100, 256 KiB) for as many
-// callers at a time as there are by default.
+// of w seconds at most rate * w + max(rate / 100, 256 KiB) bytes are granted; less would cost what
+// late wake-ups miss. A caller that moves what it was granted in requests of RequestBytesMax lags
+// by less than one of them, so that a device sees at most rate * w + burst with burst = max(rate /
+// 50, 512 KiB) from up to two callers at a time.
 //
 // Requests are granted in parts of at most 64 KiB. The highest priority goes first, but whenever it
 // has got nine parts' worth of bytes, one part goes to the lower ones, if any waits. Among equals,

@@ -11,8 +11,8 @@ namespace {
 __extension__ typedef unsigned __int128 Uint128;  // NOLINT(modernize-use-using): __extension__
 
 constexpr uint64_t kNsPerSecond = 1'000'000'000;
-constexpr uint64_t kBurstsPerSecond = 400;
-constexpr uint64_t kBurstBytesMin = 64 * kKiB;
+constexpr uint64_t kBurstsPerSecond = 100;
+constexpr uint64_t kBurstBytesMin = 256 * kKiB;
 // Above this a limit is none; it keeps every sum below far from the ends of its type.
 constexpr uint64_t kRateMax = uint64_t{1} << 50;
 

@@ -250,8 +250,8 @@ class Calculator {
       uint64_t source_bytes = 0;
       uint64_t source_raw = 0;
       for (const FileRef& file : plan->inputs[0]) {
-        slice.cursor = std::max(
-            slice.cursor, std::make_optional(std::string(file->largest_user_key())));
+        slice.cursor =
+            std::max(slice.cursor, std::make_optional(std::string(file->largest_user_key())));
         if (source.gone.contains(file->number)) continue;
         source_bytes += file->info.file_bytes;
         source_raw += file->info.raw_bytes;

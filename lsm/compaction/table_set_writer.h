@@ -44,8 +44,8 @@ class TableSetWriter {
   io::Status Add(std::string_view internal_key, std::string_view value);
   // Ends the open table, if any: synced, then opened again as a check (H2).
   io::Status Cut();
-  // Gives up the table that is open, if any. To be called in the thread that has added to it, unless
-  // that calls Finish or the destructor.
+  // Gives up the table that is open, if any. To be called in the thread that has added to it,
+  // unless that calls Finish or the destructor.
   void CloseOpenTable();
   bool has_open_table() const { return builder_ != nullptr; }
   uint64_t open_table_bytes() const { return builder_ ? builder_->EstimatedFileBytes() : 0; }

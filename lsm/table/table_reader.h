@@ -27,8 +27,8 @@ struct PinnedEntry {
   std::shared_ptr<const Block> block;
 };
 
-// A data block that a cache-only look-up would have had to read. Keeps its table open: the table cache
-// may let go of it meanwhile.
+// A data block that a cache-only look-up would have had to read. Keeps its table open: the table
+// cache may let go of it meanwhile.
 struct MissingBlock {
   std::shared_ptr<class TableReader> table;
   BlockHandle handle;

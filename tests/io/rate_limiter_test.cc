@@ -183,7 +183,7 @@ TEST(RateLimiterTest, NoWindowOfAnyPrioritiesExceedsRateTimesWindowPlusBurst) {
       rate = 8 * kMiB << random.Uniform(6);
       contest.limiter().SetRate(rate);
     }
-    burst_max = std::max({burst_max, rate / 400, 64 * kKiB});
+    burst_max = std::max({burst_max, rate / 100, 256 * kKiB});
     const auto ns = static_cast<int64_t>(1 + random.Uniform(8'000'000));
     paid += static_cast<double>(rate) * static_cast<double>(ns) / 1e9;
     contest.Step(ns);

@@ -91,9 +91,9 @@ TEST(TokenBucketTest, NsUntilIsExactlyWhenTheTokensAreThere) {
 
 TEST(TokenBucketTest, ChangingTheRateKeepsWhatIsThereAndTheNewBound) {
   TokenBucket bucket(1000 * kMiB, 0);
-  EXPECT_EQ(bucket.burst(), 5 * kMiB / 2);
+  EXPECT_EQ(bucket.burst(), 10 * kMiB);
   bucket.SetRate(kMiB, 0);
-  EXPECT_EQ(bucket.burst(), 64 * kKiB);
+  EXPECT_EQ(bucket.burst(), 256 * kKiB);
   EXPECT_TRUE(bucket.TryTake(256 * kKiB, 0));
   EXPECT_FALSE(bucket.TryTake(1, 0));
   bucket.SetRate(1000 * kMiB, 0);  // raising it gives no tokens at once

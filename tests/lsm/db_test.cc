@@ -256,7 +256,7 @@ TEST_F(DbTest, ATableStaysAsLongAsAnIteratorNeedsIt) {
   EXPECT_EQ(count, 300);
   iterator.reset();
   ASSERT_TRUE(Compact().ok());  // purges
-  EXPECT_TRUE(TableNames().empty());
+  EXPECT_TRUE(Eventually([&] { return TableNames().empty(); }));
 }
 
 TEST_F(DbTest, CacheOnlyReadsDoNotWaitForTheDisk) {

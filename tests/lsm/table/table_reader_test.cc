@@ -160,7 +160,7 @@ TEST(TableReaderTest, ReadBlocksKeepsGoodBlocksBesideDamagedOnes) {
   const auto blocks = DataBlocks(table);
   table.content()[blocks[5].offset + 100] ^= 1;
   std::vector<MissingBlock> missing;
-  for (const size_t i : {3U, 4U, 5U, 6U, 20U}) missing.push_back({table.reader.get(), blocks[i]});
+  for (const size_t i : {3U, 4U, 5U, 6U, 20U}) missing.push_back({table.reader, blocks[i]});
   EXPECT_TRUE(TableReader::ReadBlocks(missing).Is(io::StatusCode::kCorruption));
   for (const size_t i : {3U, 4U, 6U, 20U}) {
     EXPECT_NE(table.cache.Get(OpenedTable::kNumber, blocks[i].offset), nullptr) << i;
