@@ -212,6 +212,7 @@ void DbImpl::PurgeObsolete() {
     table_cache_.Evict(number);
     storage_.Remove(FileName(FileKind::kTable, number))
         .IgnoreError("no version names it; the next open removes it");
+    versions_.obsolete_tables()->Forget(number);
   }
 }
 

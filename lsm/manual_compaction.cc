@@ -238,11 +238,10 @@ io::Result<CompactionEstimate> DbImpl::EstimateCompaction(const CompactionReques
   const auto stop = [&] { return WaitToGoOn(control); };
   TRY(stop());
   // Otherwise what was deleted just now would not count.
-  const uint64_t flushed_before = counters_.flushed_bytes.load();
   TRY(Flush());
   RefreshGarbage();
   CompactionEstimate estimate;
-  estimate.passes.push_back({"flush", 0, counters_.flushed_bytes.load() - flushed_before});
+  estimate.passes.push_back({"flush", 0, 0});
 
   const Shape shape = versions_.shape();
   const RangesInUse nothing_in_use;
@@ -251,14 +250,14 @@ io::Result<CompactionEstimate> DbImpl::EstimateCompaction(const CompactionReques
   context.smallest_snapshot = SmallestSnapshot();
   CompactionEstimate tables;
   if (request.reclaim_bytes > 0) {
-    tables = EstimateReclaim(context, request.ranges, request.reclaim_bytes);
+    tables = EstimateReclaim(environment_, context, request.ranges, request.reclaim_bytes);
   } else {
     const std::vector<ManualSlice> passes = PassesOf(request, *shape.version, kFileNumberMax);
     tables = TRY(EstimatePasses(environment_, context, passes, stop));
   }
   estimate.passes.insert(estimate.passes.end(), tables.passes.begin(), tables.passes.end());
   estimate.bytes_read = tables.bytes_read;
-  estimate.bytes_written = tables.bytes_written + estimate.passes.front().bytes_written;
+  estimate.bytes_written = tables.bytes_written;
   estimate.bytes_reclaimed = tables.bytes_reclaimed;
   return estimate;
 }

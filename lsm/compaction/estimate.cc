@@ -8,6 +8,7 @@
 #include "lsm/compaction/drop_rules.h"
 #include "lsm/compaction/garbage.h"
 #include "lsm/compaction/input_growth.h"
+#include "lsm/compaction/skipped_tables.h"
 #include "lsm/level_iterator.h"
 #include "lsm/merging_iterator.h"
 #include "lsm/table/compression.h"
@@ -21,20 +22,21 @@ constexpr size_t kSampleCount = 64;
 constexpr uint64_t kSampleBlocks = 8;           // of the table it was drawn from
 constexpr uint64_t kSampleBytesMax = io::kMiB;  // per level
 
+// Index, filter, block trailers and padding of a table, per byte of entries.
+constexpr double kTableOverhead = 0.015;
+
 struct SampleEntry {
   std::string key;  // internal
-  uint64_t bytes = 0;
+  double bytes = 0;
+  double packed_bytes = 0;  // were its block compressed
   int level = 0;
 };
 
 // How the entries of the samples fared in one pass.
 struct Fate {
-  uint64_t in_bytes = 0;
-  uint64_t out_bytes = 0;
-
-  double share() const {
-    return in_bytes == 0 ? 1 : static_cast<double>(out_bytes) / static_cast<double>(in_bytes);
-  }
+  double in_bytes = 0;
+  double out_bytes = 0;   // of the same kind
+  double file_bytes = 0;  // that they take up in a table of the output level
 };
 
 class Sampler {
@@ -68,12 +70,14 @@ class Sampler {
     return io::Status::Ok();
   }
 
-  double share(size_t pass) const { return fates_[pass].share(); }
-  // Stored bytes per byte of a block, were it compressed.
-  double compressed_share() const {
-    return plain_bytes_ == 0
-               ? 1
-               : static_cast<double>(compressed_bytes_) / static_cast<double>(plain_bytes_);
+  // Per byte of entries that go in: what comes out, and how much of a file that is.
+  double share(size_t pass) const {
+    const Fate& fate = fates_[pass];
+    return fate.in_bytes == 0 ? 1 : fate.out_bytes / fate.in_bytes;
+  }
+  double file_share(size_t pass) const {
+    const Fate& fate = fates_[pass];
+    return fate.in_bytes == 0 ? 1 : fate.file_bytes / fate.in_bytes;
   }
 
  private:
@@ -120,6 +124,7 @@ class Sampler {
     const std::unique_ptr<Iterator> it = NewMergingIterator(std::move(children));
     uint64_t bytes = 0;
     std::string block;
+    size_t block_begin = entries->size();
     for (it->Seek(MakeSeekKey(begin, kSequenceMax)); it->Valid(); it->Next()) {
       if (!bound.empty() && UserKey(it->key()) >= bound) break;
       if (bytes >= bytes_max) {
@@ -128,22 +133,25 @@ class Sampler {
       }
       const uint64_t entry_bytes = it->key().size() + it->value().size();
       bytes += entry_bytes;
-      entries->push_back({std::string(it->key()), entry_bytes, level});
-      if (bytes < 4 * environment_.options.block_bytes) block.append(it->key()).append(it->value());
+      entries->push_back({std::string(it->key()), static_cast<double>(entry_bytes), 0, level});
+      block.append(it->key()).append(it->value());
+      if (block.size() >= environment_.options.block_bytes)
+        PackBlock(&block, &block_begin, entries);
     }
-    TRY(it->status());
-    CountCompressed(block);
-    return io::Status::Ok();
+    PackBlock(&block, &block_begin, entries);
+    return it->status();
   }
 
-  void CountCompressed(std::string_view entries) {
-    const size_t block_bytes = environment_.options.block_bytes;
-    std::string compressed;
-    for (; entries.size() >= block_bytes; entries.remove_prefix(block_bytes)) {
-      const bool smaller = Compress(entries.substr(0, block_bytes), 1, &compressed);
-      plain_bytes_ += block_bytes;
-      compressed_bytes_ += smaller ? compressed.size() : block_bytes;
+  // The entries from `*begin` on would make a block.
+  static void PackBlock(std::string* block, size_t* begin, std::vector<SampleEntry>* entries) {
+    std::string packed;
+    const bool smaller = !block->empty() && Compress(*block, 1, &packed);
+    const double share =
+        smaller ? static_cast<double>(packed.size()) / static_cast<double>(block->size()) : 1;
+    for (; *begin < entries->size(); ++*begin) {
+      (*entries)[*begin].packed_bytes = (*entries)[*begin].bytes * share;
     }
+    block->clear();
   }
 
   void Simulate(std::vector<SampleEntry> entries) {
@@ -160,6 +168,7 @@ class Sampler {
       scope.filter = context_.options.compaction_filter;
       scope.now_seconds = context_.now_seconds;
       DropRules rules(std::move(scope));
+      const bool packed = IsCompressedLevel(output_level, context_.targets.base_level);
       std::vector<SampleEntry> left;
       for (SampleEntry& entry : entries) {
         if (entry.level != pass.level && entry.level != output_level) {
@@ -169,6 +178,8 @@ class Sampler {
         fates_[i].in_bytes += entry.bytes;
         if (rules.Judge(entry.key, {}) != DropRule::kNone) continue;
         fates_[i].out_bytes += entry.bytes;
+        fates_[i].file_bytes +=
+            (packed ? entry.packed_bytes : entry.bytes) + kTableOverhead * entry.bytes;
         entry.level = output_level;
         left.push_back(std::move(entry));
       }
@@ -180,8 +191,6 @@ class Sampler {
   const PickContext& context_;
   const std::vector<ManualSlice>& passes_;
   std::vector<Fate> fates_;
-  uint64_t plain_bytes_ = 0;
-  uint64_t compressed_bytes_ = 0;
 };
 
 // A level as the passes before have left it: tables that are still as they were, and what was
@@ -203,26 +212,14 @@ struct Level {
 
 class Calculator {
  public:
-  Calculator(const PickContext& context, const Sampler& sampler)
-      : context_(context), sampler_(sampler) {}
+  Calculator(const JobEnvironment& environment, const PickContext& context, const Sampler& sampler)
+      : environment_(environment), context_(context), sampler_(sampler) {}
 
   CompactionEstimate::Pass Run(size_t index, const ManualSlice& pass) {
     return pass.in_place ? RunInPlace(index, pass) : RunMergeDown(index, pass);
   }
 
  private:
-  // File bytes per raw byte at `level`.
-  double FileShare(int level) const {
-    uint64_t raw = 0;
-    uint64_t bytes = 0;
-    for (const FileRef& file : context_.version().files(level)) {
-      raw += file->info.raw_bytes;
-      bytes += file->info.file_bytes;
-    }
-    if (raw > 0) return static_cast<double>(bytes) / static_cast<double>(raw);
-    return IsCompressedLevel(level, context_.targets.base_level) ? sampler_.compressed_share() : 1;
-  }
-
   CompactionEstimate::Pass RunMergeDown(size_t index, const ManualSlice& pass) {
     Level& source = levels_[static_cast<size_t>(pass.level)];
     CompactionEstimate::Pass result;
@@ -267,12 +264,16 @@ class Calculator {
       if (bytes == 0 || plan->largest_user_key() > end) end = plan->largest_user_key();
       bytes += source_bytes;
       raw += source_raw;
-      for (const FileRef& file : plan->inputs[1]) take_target(file);
+      const std::vector<FileRef> skipped = FindSkippedTables(environment_, *plan);
+      for (const FileRef& file : plan->inputs[1]) {
+        if (std::find(skipped.begin(), skipped.end(), file) == skipped.end()) take_target(file);
+      }
     }
     if (bytes == 0) return result;
     result.bytes_read = bytes;
     const double raw_left = static_cast<double>(raw) * sampler_.share(index);
-    result.bytes_written = static_cast<uint64_t>(raw_left * FileShare(output_level));
+    result.bytes_written =
+        static_cast<uint64_t>(static_cast<double>(raw) * sampler_.file_share(index));
     Level& output = levels_[static_cast<size_t>(output_level)];
     output.gone.insert(targets.begin(), targets.end());
     output.Add(result.bytes_written, static_cast<uint64_t>(raw_left), begin, end);
@@ -287,19 +288,22 @@ class Calculator {
     const Level& level = levels_[static_cast<size_t>(pass.level)];
     CompactionEstimate::Pass result;
     const CompactionPlan extent = ManualExtent(context_, pass);
+    uint64_t raw = 0;
     for (const FileRef& file : extent.inputs[0]) {
       if (level.gone.contains(file->number)) continue;
+      raw += file->info.raw_bytes;
       result.bytes_read += file->info.file_bytes;
       result.bytes_written += file->info.file_bytes - GarbageBytes(*file);
     }
     // Where all tables are taken, the samples know better.
     if (!pass.only_garbage) {
       result.bytes_written =
-          static_cast<uint64_t>(static_cast<double>(result.bytes_read) * sampler_.share(index));
+          static_cast<uint64_t>(static_cast<double>(raw) * sampler_.file_share(index));
     }
     return result;
   }
 
+  const JobEnvironment& environment_;
   const PickContext& context_;
   const Sampler& sampler_;
   std::array<Level, kLevelCount> levels_;
@@ -308,9 +312,8 @@ class Calculator {
 void Add(CompactionEstimate* estimate, CompactionEstimate::Pass pass) {
   estimate->bytes_read += pass.bytes_read;
   estimate->bytes_written += pass.bytes_written;
-  if (pass.bytes_read > pass.bytes_written) {
-    estimate->bytes_reclaimed += pass.bytes_read - pass.bytes_written;
-  }
+  estimate->bytes_reclaimed =
+      estimate->bytes_read - std::min(estimate->bytes_read, estimate->bytes_written);
   estimate->passes.push_back(std::move(pass));
 }
 
@@ -322,7 +325,7 @@ io::Result<CompactionEstimate> EstimatePasses(const JobEnvironment& environment,
                                               const std::function<io::Status()>& stop) {
   Sampler sampler(environment, context, passes);
   TRY(sampler.Run(stop));
-  Calculator calculator(context, sampler);
+  Calculator calculator(environment, context, sampler);
   CompactionEstimate estimate;
   for (size_t i = 0; i < passes.size(); ++i) {
     CompactionEstimate::Pass pass = calculator.Run(i, passes[i]);
@@ -332,30 +335,33 @@ io::Result<CompactionEstimate> EstimatePasses(const JobEnvironment& environment,
   return estimate;
 }
 
-CompactionEstimate EstimateReclaim(const PickContext& context, const std::vector<KeyRange>& ranges,
-                                   uint64_t goal_bytes) {
+CompactionEstimate EstimateReclaim(const JobEnvironment& environment, const PickContext& now,
+                                   const std::vector<KeyRange>& ranges, uint64_t goal_bytes) {
+  PickContext context = now;
+  std::set<FileNumber> done;
+  context.quarantined = &done;
   CompactionEstimate estimate;
   CompactionEstimate::Pass pass;
   pass.name = "reclaim";
-  std::vector<std::pair<uint64_t, uint64_t>> candidates;  // garbage, bytes
-  for (int level = 0; level < kLevelCount; ++level) {
-    for (const FileRef& file : context.version().files(level)) {
-      if (HasGarbage(*file) && MeetsRanges(ranges, *file)) {
-        candidates.emplace_back(GarbageBytes(*file), file->info.file_bytes);
+  uint64_t reclaimed = 0;
+  while (reclaimed < goal_bytes) {
+    const std::optional<CompactionPlan> plan = PickReclaim(context, ranges);
+    if (!plan) break;
+    const std::vector<FileRef> skipped = FindSkippedTables(environment, *plan);
+    for (const auto& side : plan->inputs) {
+      for (const FileRef& file : side) {
+        if (!done.insert(file->number).second ||
+            std::find(skipped.begin(), skipped.end(), file) != skipped.end()) {
+          continue;
+        }
+        const uint64_t garbage = GarbageBytes(*file);
+        reclaimed += garbage;
+        pass.bytes_read += file->info.file_bytes;
+        pass.bytes_written += file->info.file_bytes - garbage;
       }
     }
   }
-  std::sort(candidates.rbegin(), candidates.rend());
-  uint64_t reclaimed = 0;
-  for (const auto& [garbage, bytes] : candidates) {
-    if (reclaimed >= goal_bytes) break;
-    reclaimed += garbage;
-    if (garbage == bytes) continue;  // removed unread
-    pass.bytes_read += bytes;
-    pass.bytes_written += bytes - garbage;
-  }
   Add(&estimate, std::move(pass));
-  estimate.bytes_reclaimed = reclaimed;
   return estimate;
 }
 

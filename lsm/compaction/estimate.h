@@ -19,8 +19,8 @@ io::Result<CompactionEstimate> EstimatePasses(const JobEnvironment& environment,
                                               const std::vector<ManualSlice>& passes,
                                               const std::function<io::Status()>& stop);
 
-// The same for a reclaim goal, from the metadata alone.
-CompactionEstimate EstimateReclaim(const PickContext& context, const std::vector<KeyRange>& ranges,
-                                   uint64_t goal_bytes);
+// The same for a reclaim goal, from the metadata.
+CompactionEstimate EstimateReclaim(const JobEnvironment& environment, const PickContext& context,
+                                   const std::vector<KeyRange>& ranges, uint64_t goal_bytes);
 
 }  // namespace terracefs::lsm

@@ -8,7 +8,7 @@ namespace {
 // Ranges in one table that are looked up one by one; beyond, the rest counts as found.
 constexpr int kRangesLookedAtMax = 1024;
 // Ranges for which a block is read to see whether they touch anything.
-constexpr int kRangesProbedMax = 8;
+constexpr int kRangesProbedMax = 64;
 
 double Share(uint64_t part, uint64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);

@@ -387,7 +387,9 @@ std::optional<CompactionPlan> PickReclaim(const PickContext& context,
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : context.version().files(level)) {
       if (!HasGarbage(*file) || !MeetsRanges(ranges, *file)) continue;
+      if (context.quarantined != nullptr && context.quarantined->contains(file->number)) continue;
       Candidate candidate{level, file, Need::kNone, GarbageBytes(*file)};
+      if (candidate.bytes == 0) continue;
       const bool pending = file->drop_pending_since_seconds.load(std::memory_order_relaxed) != 0;
       if (SnapshotsAllow(context, *file)) {
         const bool sink =

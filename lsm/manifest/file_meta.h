@@ -15,7 +15,7 @@
 namespace terracefs::lsm {
 
 // Tables that have left the current version: those that an older version or a reader still holds,
-// and those that nobody holds any more, which the purge takes. Thread-safe.
+// and those that nobody holds any more, which the purge takes and removes. Thread-safe.
 class ObsoleteTables {
  public:
   void Hold(FileNumber number) EXCLUDES(mutex_) {
@@ -32,9 +32,15 @@ class ObsoleteTables {
     return held_.contains(number) ||
            std::find(numbers_.begin(), numbers_.end(), number) != numbers_.end();
   }
+  // The caller removes them, and says so for each.
   std::vector<FileNumber> TakeAll() EXCLUDES(mutex_) {
     io::MutexLock lock(mutex_);
+    held_.insert(numbers_.begin(), numbers_.end());
     return std::exchange(numbers_, {});
+  }
+  void Forget(FileNumber number) EXCLUDES(mutex_) {
+    io::MutexLock lock(mutex_);
+    held_.erase(number);
   }
 
  private:

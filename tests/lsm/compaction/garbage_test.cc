@@ -194,7 +194,7 @@ TEST_F(DeadBytesTest, WhatCannotBeReadCountsAsTouched) {
 // More ranges than it looks into: never taken for clean by not having looked.
 TEST_F(DeadBytesTest, ManyRangesBetweenKeysCountAsTouched) {
   DropRangeSet drops;
-  for (uint64_t i = 0; i < 20; ++i) drops.Add(KeyOf(2 * i + 1), KeyOf(2 * i + 2));
+  for (uint64_t i = 0; i < 100; ++i) drops.Add(KeyOf(2 * i + 1), KeyOf(2 * i + 2));
   Estimate(drops);
   EXPECT_EQ(pending_since(), 900);
   EXPECT_EQ(file_->clean_sequence.load(), 0U);
