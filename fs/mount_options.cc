@@ -6,6 +6,7 @@
 #include <array>
 #include <functional>
 #include <map>
+#include <thread>
 
 #include "fs/units.h"
 
@@ -19,6 +20,7 @@ constexpr uint64_t kCacheBytesMin = io::kMiB;
 constexpr uint64_t kMemtableBytesMin = io::kMiB;
 constexpr uint64_t kMemtableBytesMax = 4 * io::kGiB;
 constexpr uint64_t kCompactionRateMin = io::kMiB;
+constexpr int kSubcompactionsMax = 4;
 constexpr int64_t kCommitMsMax = 3'600'000;
 constexpr int64_t kDeleteDeadlineMsMin = 1000;
 constexpr double kGarbageRatioMin = 0.01;
@@ -238,6 +240,9 @@ void ApplyToEngine(const MountOptions& options, lsm::Options* engine) {
   engine->block_cache_bytes = options.cache_bytes;
   engine->commit_interval_ms = options.commit_ms;
   engine->compaction_workers = options.compaction_workers;
+  // Half of the machine at most.
+  engine->subcompactions_max =
+      std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, kSubcompactionsMax);
   engine->compaction_rate = options.compaction_rate;
   engine->delete_deadline_ms = options.delete_deadline_ms;
   engine->garbage_ratio = options.garbage_ratio;
