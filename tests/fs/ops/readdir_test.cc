@@ -321,11 +321,12 @@ TEST_F(DamagedListingTest, EntriesWhoseInodesAreUnreadableAreListedWithoutAttrib
       const Listing listing = List(**file_system, true);
       EXPECT_TRUE(listing.status.ok()) << listing.status.ToString();
       EXPECT_EQ(listing.count, kFiles);
-      EXPECT_LT(listing.without_attributes.size(), kFiles / 2);
       for (const InodeNumber ino : listing.without_attributes) {
         EXPECT_FALSE((*file_system)->GetAttributes({}, ino).ok());
       }
-      damaged_inode_blocks += !listing.without_attributes.empty();
+      // Without its index a whole table is unreadable, without a block only what is in that.
+      const size_t unreadable = listing.without_attributes.size();
+      damaged_inode_blocks += unreadable > 0 && unreadable < kFiles / 2;
     }
   }
   EXPECT_GT(damaged_inode_blocks, 0);
