@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <memory>
@@ -411,8 +412,12 @@ TEST_F(DbTest, OpenIsNotLimited) {
 
 TEST_F(DbTest, AFailedLogWriteIsStickyButReadsGoOn) {
   ASSERT_TRUE(Put("a", "1", true).ok());
+  // The log in use; the next one is being prepared.
+  std::vector<std::string> logs = storage_->List().value();
+  std::erase_if(logs, [](const std::string& name) { return !name.ends_with(".wal"); });
+  std::sort(logs.begin(), logs.end());
   storage_->faults().Add(
-      {FaultOperation::kWrite, ".wal", 0, 1, io::Status::IoError("injected", {}, EIO)});
+      {FaultOperation::kWrite, logs.front(), 0, 1, io::Status::IoError("injected", {}, EIO)});
   EXPECT_TRUE(Put("b", "2", true).Is(io::StatusCode::kIoError));
   EXPECT_TRUE(Put("c", "3").Is(io::StatusCode::kIoError));
   EXPECT_TRUE(db_->Sync().Is(io::StatusCode::kIoError));
