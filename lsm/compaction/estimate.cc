@@ -229,7 +229,6 @@ class Calculator {
     std::string end = source.new_end;
     int output_level = pass.level == 0 ? context_.targets.base_level : pass.level + 1;
     std::set<FileNumber> targets;
-    uint64_t moved = 0;
     const auto take_target = [&](const FileRef& file) {
       const Level& output = levels_[static_cast<size_t>(output_level)];
       if (output.gone.contains(file->number) || !targets.insert(file->number).second) return;
@@ -255,7 +254,6 @@ class Calculator {
       }
       if (source_bytes == 0) continue;
       if (plan->kind == CompactionPlan::Kind::kMove && !carried) {
-        moved += source_bytes;
         levels_[static_cast<size_t>(output_level)].Add(
             source_bytes, source_raw, plan->smallest_user_key(), plan->largest_user_key());
         continue;

@@ -34,7 +34,7 @@ TEST(IdRangesTest, NeighboursBecomeOne) {
 
 TEST(IdRangesTest, TheSmallestGapsAreFilledWhenThereAreTooMany) {
   IdRanges ids(4);
-  for (const uint64_t id : {10, 12, 100, 103, 1000}) ids.Add(id, id + 1);
+  for (const uint64_t id : {10U, 12U, 100U, 103U, 1000U}) ids.Add(id, id + 1);
   EXPECT_EQ(ids.ranges().size(), 2u);
   EXPECT_EQ(ids.ranges(), (Ranges{{10, 104}, {1000, 1001}}));
 }

@@ -160,7 +160,7 @@ TEST(RecordsTest, TheFirstCookieIsAmongTheCookies) {
   InodeRecord record;
   record.mode = S_IFDIR | 0755;
   record.next_cookie = 10;
-  for (const uint64_t first : {0, 2, 3, 10, 11}) {
+  for (const uint64_t first : {0U, 2U, 3U, 10U, 11U}) {
     record.first_cookie = first;
     std::string value;
     EncodeInode(record, &value);

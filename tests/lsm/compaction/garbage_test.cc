@@ -161,7 +161,7 @@ TEST_F(DeadBytesTest, RangesBetweenTwoKeysAreAppliedByLooking) {
 }
 
 TEST_F(DeadBytesTest, OneKeyInTheMiddleOfABlockIsSeen) {
-  for (uint64_t key : {100, 102, 104}) {
+  for (uint64_t key : {100U, 102U, 104U}) {
     DropRangeSet one;
     one.Add(KeyOf(key), KeyOf(key) + "x");
     file_->drop_pending_since_seconds = 0;

@@ -435,7 +435,7 @@ TEST_F(Level0Test, ATablePullsInWhatItMeetsTransitively) {
              {0, {7, "e", "n"}},
              {0, {6, "x", "z"}},
              {0, {5, "a", "c"}}});
-  for (const FileNumber seed : {5, 7, 8, 9}) {
+  for (const FileNumber seed : {5U, 7U, 8U, 9U}) {
     EXPECT_EQ(Numbers(GrowLevel0(*shape_.version, Table(seed))), (FileNumbers{9, 8, 7, 5}));
   }
   EXPECT_EQ(Numbers(GrowLevel0(*shape_.version, Table(6))), (FileNumbers{6}));

@@ -40,7 +40,7 @@ TEST(LevelTargetsTest, TargetsAreSharesOfTheLastLevel) {
   EXPECT_EQ(targets.base_level, 4);
   EXPECT_EQ(targets.bytes[5], 25'000U);
   EXPECT_EQ(targets.bytes[4], 2'500U);
-  for (const size_t level : {0, 1, 2, 3, 6}) EXPECT_EQ(targets.bytes[level], 0U) << level;
+  for (const size_t level : {0U, 1U, 2U, 3U, 6U}) EXPECT_EQ(targets.bytes[level], 0U) << level;
 }
 
 TEST(LevelTargetsTest, ALevelLargerThanTheLastIsTheMeasure) {

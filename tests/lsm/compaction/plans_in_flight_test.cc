@@ -230,15 +230,16 @@ class TreeModel {
       if (skipped.contains(file->number)) left.push_back(file);
     }
     std::vector<Entries> parts;
-    for (const auto& [key, sequence] : merged) {
+    for (const auto& entry : merged) {
+      const std::string key = KeyOf(entry.first);
       const bool passes = !parts.empty() && std::any_of(left.begin(), left.end(), [&](auto& file) {
         return file->smallest_user_key() > KeyOf(parts.back().rbegin()->first) &&
-               file->largest_user_key() < KeyOf(key);
+               file->largest_user_key() < key;
       });
       if (parts.empty() || passes || 20 * parts.back().size() >= options_.table_bytes) {
         parts.emplace_back();
       }
-      parts.back()[key] = sequence;
+      parts.back().insert(entry);
     }
     return parts;
   }
