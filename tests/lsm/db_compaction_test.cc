@@ -2,13 +2,16 @@
 // alone (tests/lsm/compaction/) cannot show.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
+#include <future>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "io/base/log.h"
+#include "io/base/mutex.h"
 #include "io/base/random.h"
 #include "lsm/db.h"
 #include "tests/support/sim_storage.h"
@@ -17,6 +20,53 @@ namespace terracefs::lsm {
 namespace {
 
 using testing::FaultOperation;
+
+// Stops jobs in the middle: merges ask it, as their compaction filter, about each newest value.
+class Gate {
+ public:
+  // The next thread that comes to it, and all that follow, wait for Open.
+  void Shut() { Set(true, {}); }
+  void Open() { Set(false, {}); }
+  // Open, but each entry takes so long.
+  void OpenSlowly(std::chrono::microseconds each) { Set(false, each); }
+  int waiting() const {
+    const io::MutexLock lock(mutex_);
+    return waiting_;
+  }
+  int passed() const {
+    const io::MutexLock lock(mutex_);
+    return passed_;
+  }
+
+  void Pass() {
+    io::MutexLock lock(mutex_);
+    ++waiting_;
+    while (shut_) changed_.Wait(mutex_);
+    --waiting_;
+    ++passed_;
+    const std::chrono::microseconds each = each_;
+    lock.Unlock();
+    if (each.count() > 0) std::this_thread::sleep_for(each);
+    lock.Lock();
+  }
+
+ private:
+  void Set(bool shut, std::chrono::microseconds each) {
+    const io::MutexLock lock(mutex_);
+    shut_ = shut;
+    each_ = each;
+    changed_.NotifyAll();
+  }
+
+  mutable io::Mutex mutex_;
+  io::CondVar changed_;
+  bool shut_ GUARDED_BY(mutex_) = false;
+  std::chrono::microseconds each_ GUARDED_BY(mutex_){};
+  int waiting_ GUARDED_BY(mutex_) = 0;
+  int passed_ GUARDED_BY(mutex_) = 0;
+};
+
+Gate* gate = nullptr;  // a filter is a plain function
 
 class DbCompactionTest : public ::testing::Test {
  protected:
@@ -31,8 +81,30 @@ class DbCompactionTest : public ::testing::Test {
     options_.clock = &clock_;
     EXPECT_TRUE(Db::Create(options_, storage_).ok());
     io::LsmLog().set_level(spdlog::level::off);
+    gate = &gate_;
   }
-  ~DbCompactionTest() override { io::LsmLog().set_level(spdlog::level::info); }
+  ~DbCompactionTest() override {
+    gate_.Open();
+    db_.reset();
+    gate = nullptr;
+    io::LsmLog().set_level(spdlog::level::info);
+  }
+
+  void UseGate() {
+    options_.compaction_filter = [](std::string_view, std::string_view, int64_t) {
+      gate->Pass();
+      return Options::FilterDecision::kKeep;
+    };
+  }
+  // A compaction of everything, in a thread of its own, that stands in the middle of its merge.
+  std::future<io::Status> StartJobAtTheGate(JobControl& control) {
+    gate_.Shut();
+    auto job = std::async(std::launch::async,
+                          [this, &control] { return db_->Compact({}, control, nullptr); });
+    EXPECT_TRUE(Eventually([&] { return gate_.waiting() == 1; }));
+    EXPECT_EQ(db_->Stats().jobs_running, 1U);
+    return job;
+  }
 
   void Open() {
     auto db = Db::Open(options_, storage_);
@@ -88,10 +160,10 @@ class DbCompactionTest : public ::testing::Test {
     EXPECT_TRUE(found.ok()) << found.status().ToString();
     return found.ok() && found->has_value();
   }
-  // Calls `condition` until it is true, for at most ten seconds.
+  // Calls `condition` until it is true; by default for at most ten seconds.
   template <typename Condition>
-  static bool Eventually(Condition condition) {
-    for (int i = 0; i < 2000; ++i) {
+  static bool Eventually(Condition condition, int times = 2000) {
+    for (int i = 0; i < times; ++i) {
       if (condition()) return true;
       std::this_thread::sleep_for(std::chrono::milliseconds(5));
     }
@@ -100,6 +172,7 @@ class DbCompactionTest : public ::testing::Test {
 
   static constexpr int kLast = kLevelCount - 1;
 
+  Gate gate_;
   io::ManualClock clock_{1'700'000'000'000'000'000};
   JobControl control_;
   Options options_;
@@ -292,100 +365,141 @@ TEST_F(DbCompactionTest, ADeadRangeBetweenTheKeysOfATableCostsNothing) {
 
 // B1, Q1: a flush does not wait for a compaction, however slow that is.
 TEST_F(DbCompactionTest, FlushNeverWaitsForACompaction) {
-  options_.clock = &io::SystemClock();
+  UseGate();
   OpenWithoutAutomaticCompaction();
-  for (int round = 0; round < 5; ++round) {
-    Fill(0, 500, 200);
-    Flush();
-  }
-  OpenWithAutomaticCompaction();
-  ASSERT_TRUE(Eventually([&] { return db_->Stats().jobs_running == 1 || JobsFor("level 0") > 0; }));
-  JobControl paused;
-  paused.Pause();
-  std::thread job([&] { ASSERT_TRUE(db_->Compact({}, paused, nullptr).ok()); });
-  for (int round = 0; round < 3; ++round) {
-    Fill(1000, 1100, 50);
-    Flush();
-  }
-  paused.Resume();
-  job.join();
+  Fill(0, 500, 200);
+  std::future<io::Status> job = StartJobAtTheGate(control_);
+  std::atomic<int> flushed{0};
+  std::thread writer([&] {
+    for (int round = 0; round < 3; ++round) {
+      Fill(1000, 1100, 50);
+      Flush();
+      ++flushed;
+    }
+  });
+  EXPECT_TRUE(Eventually([&] { return flushed == 3; }));
+  EXPECT_EQ(gate_.waiting(), 1);
+  gate_.Open();
+  writer.join();
+  EXPECT_TRUE(job.get().ok());
 }
 
-// B4: workers can be added while the engine runs; they share the work without touching each
-// other's.
-TEST_F(DbCompactionTest, WorkersAreAddedLive) {
-  options_.dynamic_levels = false;
-  options_.level1_bytes = 16 * io::kKiB;
-  options_.level_multiplier = 2;
-  OpenWithAutomaticCompaction();
-  db_->SetCompactionWorkers(4);
-  EXPECT_EQ(db_->Stats().compaction_workers, 4);
-  for (int round = 0; round < 6; ++round) {
+// B4: as many jobs run beside each other as there are workers, and workers come and go while the
+// engine runs.
+TEST_F(DbCompactionTest, WorkersComeAndGoLive) {
+  for (const bool more : {true, false}) {
+    SCOPED_TRACE(more ? "from 1 to 4" : "from 4 to 1");
+    testing::SimStorage storage;
+    options_.dynamic_levels = false;
+    options_.delete_deadline_ms = 1'000'000'000;
+    options_.garbage_ratio = 1;
+    options_.compaction_workers = more ? 1 : 4;
+    options_.compaction_filter = nullptr;
+    options_.disable_automatic_compaction = true;
+    ASSERT_TRUE(Db::Create(options_, storage).ok());
+    const auto open = [&] {
+      auto db = Db::Open(options_, storage);
+      ASSERT_TRUE(db.ok());
+      db_ = std::move(db).value();
+    };
+    open();
     Fill(0, 1500, 200);
+    Compact({.level = 0});
+    ASSERT_GT(Level(1).files, 10U);
+    WriteBatch batch;
+    for (int i = 0; i < 1500; i += 20) batch.DropRange(Key(i), Key(i + 10));
+    ASSERT_TRUE(db_->Write(std::move(batch)).ok());
     Flush();
+    Close();
+    UseGate();
+    options_.disable_automatic_compaction = false;
+    open();
+    gate_.Shut();
+    db_->SetCompactionWorkers(more ? 4 : 1);
+    EXPECT_EQ(db_->Stats().compaction_workers, more ? 4 : 1);
+    db_->SetGarbageRatio(0.1);
+    // The last of several is for level 0.
+    const int jobs = more ? 3 : 1;
+    EXPECT_TRUE(Eventually([&] { return gate_.waiting() == jobs; }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    EXPECT_EQ(gate_.waiting(), jobs);
+    gate_.Open();
+    db_->WaitForQuiescence();
+    ASSERT_TRUE(db_->VerifyInvariants(true).ok());
+    for (int i = 10; i < 1500; i += 20) EXPECT_TRUE(Exists(Key(i)));
+    Close();
   }
-  db_->SetCompactionWorkers(1);
-  db_->WaitForQuiescence();
-  ASSERT_TRUE(db_->VerifyInvariants(true).ok());
-  for (int i = 0; i < 1500; i += 13) EXPECT_TRUE(Exists(Key(i)));
 }
 
-// A job that stands still between two entries goes on, or ends, when told; and lets go of its
-// tables when the pause gets long.
-TEST_F(DbCompactionTest, AJobCanBePausedResumedAndCancelled) {
-  options_.clock = &io::SystemClock();
+// B8: a paused job stands still between two entries, and goes on where it was.
+TEST_F(DbCompactionTest, APausedJobStandsStillBetweenEntries) {
+  UseGate();
   OpenWithoutAutomaticCompaction();
   Fill(0, 3000, 300);
-  Flush();
-  Fill(0, 3000, 300);
-  JobControl control;
-  control.Pause();
-  std::atomic<bool> ended{false};
-  io::Status status;
-  std::thread job([&] {
-    status = db_->Compact({}, control, nullptr);
-    ended = true;
-  });
+  std::future<io::Status> job = StartJobAtTheGate(control_);
+  control_.Pause();
+  gate_.Open();
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
-  EXPECT_FALSE(ended);
-  EXPECT_EQ(db_->Stats().compaction_bytes_written, 0U);
-  control.Resume();
-  EXPECT_TRUE(Eventually([&] { return ended.load(); }));
-  job.join();
-  EXPECT_TRUE(status.ok()) << status.ToString();
+  EXPECT_LT(gate_.passed(), 100);
+  EXPECT_EQ(db_->Stats().jobs_running, 1U);
+  control_.Resume();
+  EXPECT_TRUE(job.get().ok());
+  EXPECT_EQ(gate_.passed(), 3000) << "nothing was done again";
   EXPECT_EQ(Level(0).files, 0U);
+}
 
-  JobControl cancelled;
-  std::thread second([&] { status = db_->Compact({.self_level = true}, cancelled, nullptr); });
-  cancelled.Pause();
-  cancelled.Cancel();
-  second.join();
-  EXPECT_TRUE(status.ok() || status.Is(io::StatusCode::kCancelled)) << status.ToString();
+// Nor does it begin while paused.
+TEST_F(DbCompactionTest, APausedJobDoesNotBegin) {
+  OpenWithoutAutomaticCompaction();
+  Fill(0, 500, 300);
+  control_.Pause();
+  auto job =
+      std::async(std::launch::async, [this] { return db_->Compact({}, control_, nullptr); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_EQ(Level(0).files, 0U) << "not even flushed";
+  EXPECT_EQ(db_->Stats().compaction_bytes_written, 0U);
+  control_.Resume();
+  EXPECT_TRUE(job.get().ok());
+  EXPECT_GT(db_->Stats().compaction_bytes_written, 0U);
+}
+
+// A pause may last: the job lets go of its tables, so that others may have them.
+TEST_F(DbCompactionTest, ALongPauseLetsGoOfTheTables) {
+  UseGate();
+  OpenWithoutAutomaticCompaction();
+  Fill(0, 3000, 300);
+  std::future<io::Status> job = StartJobAtTheGate(control_);
+  control_.Pause();
+  gate_.Open();
+  EXPECT_FALSE(Eventually([&] { return gate_.passed() > 100; }, 40));
+  clock_.AdvanceNs(3'000'000'000);
+  const bool let_go = Eventually([&] { return db_->Stats().jobs_running == 0; });
+  EXPECT_TRUE(let_go);
+  if (let_go) {
+    JobControl other;
+    EXPECT_TRUE(db_->Compact({}, other, nullptr).ok());
+    EXPECT_EQ(Level(0).files, 0U);
+  }
+  control_.Resume();
+  EXPECT_TRUE(job.get().ok());
   ASSERT_TRUE(db_->VerifyInvariants(true).ok());
 }
 
-TEST_F(DbCompactionTest, ALongPauseLetsGoOfTheTables) {
-  options_.clock = &io::SystemClock();
+// J4: cancelled between two entries, it leaves everything as it was.
+TEST_F(DbCompactionTest, ACancelledJobEndsBetweenTwoEntries) {
+  UseGate();
   OpenWithoutAutomaticCompaction();
-  for (int round = 0; round < 2; ++round) {
-    Fill(0, 3000, 300);
-    Flush();
-  }
-  JobControl control;
-  io::Status status;
-  bool paused = false;
-  std::thread job([&] {
-    status = db_->Compact({}, control, [&](const CompactionProgress& progress) {
-      if (progress.pass == "level 0" && !std::exchange(paused, true)) control.Pause();
-    });
-  });
-  ASSERT_TRUE(Eventually([&] { return control.paused(); }));
-  EXPECT_TRUE(Eventually([&] { return db_->Stats().jobs_running == 0; })) << "held for ever";
-  // Another job may have them meanwhile.
-  Compact();
-  control.Resume();
-  job.join();
-  EXPECT_TRUE(status.ok()) << status.ToString();
+  Fill(0, 3000, 300);
+  std::future<io::Status> job = StartJobAtTheGate(control_);
+  const uint64_t files = Level(0).files;
+  EXPECT_GT(files, 0U);
+  control_.Cancel();
+  gate_.Open();
+  const io::Status status = job.get();
+  EXPECT_TRUE(status.Is(io::StatusCode::kCancelled)) << status.ToString();
+  EXPECT_LT(gate_.passed(), 100);
+  EXPECT_EQ(Level(0).files, files);
+  EXPECT_EQ(Level(kLast).files, 0U);
   ASSERT_TRUE(db_->VerifyInvariants(true).ok());
 }
 
@@ -527,16 +641,20 @@ TEST_F(DbCompactionTest, ExpiredValuesGo) {
 
 // P1: closing does not wait for jobs, and installs nothing that is half done.
 TEST_F(DbCompactionTest, ClosingEndsAJobBetweenTwoEntries) {
-  options_.clock = &io::SystemClock();
   OpenWithoutAutomaticCompaction();
   for (int round = 0; round < 6; ++round) {
     Fill(0, 3000, 300);
     Flush();
   }
+  UseGate();
+  gate_.OpenSlowly(std::chrono::milliseconds(1));
   OpenWithAutomaticCompaction();
-  ASSERT_TRUE(Eventually([&] { return JobsFor("level 0") > 0; }));
+  EXPECT_TRUE(Eventually([&] { return gate_.passed() > 0; }));
   Close();
+  EXPECT_LT(gate_.passed(), 3000);
+  gate_.Open();
   OpenWithoutAutomaticCompaction();
+  EXPECT_EQ(Level(kLast).files, 0U);
   ASSERT_TRUE(db_->VerifyInvariants(true).ok());
   for (int i = 0; i < 3000; i += 7) EXPECT_TRUE(Exists(Key(i)));
 }
