@@ -187,7 +187,8 @@ io::Status DbImpl::Install(VersionEdit edit, const MemTable* flushed) {
   const io::Status status =
       versions_.LogAndApply(std::move(edit), [&](const std::shared_ptr<const Version>& version) {
         // Here, where installs are in order: an older version's count must not stay.
-        UpdatePressure(*version);
+        level0_count_.store(static_cast<size_t>(version->level0_depth()),
+                            std::memory_order_relaxed);
         auto view = std::make_shared<View>();
         view->version = version;
         io::MutexLock lock(view_mutex_);
@@ -245,12 +246,37 @@ DbImpl::JobSlot::JobSlot(DbImpl& db, CompactionPlan plan) : db_(db), plan_(std::
     db_.compact_pointers_[static_cast<size_t>(plan_.level)] =
         plan_.inputs[0].back()->largest_user_key();
   }
+  if (plan_.level == 0) {
+    const std::shared_ptr<const Version> version = db_.versions_.current();
+    std::vector<FileRef> left;
+    for (const FileRef& file : version->files(0)) {
+      const auto& taken = plan_.inputs[0];
+      if (std::find(taken.begin(), taken.end(), file) == taken.end()) left.push_back(file);
+    }
+    level0_bytes_ = static_cast<uint64_t>(version->level0_depth() - Level0Depth(left)) *
+                    db_.options_.memtable_bytes;
+    db_.ObserveLevel0Locked();
+    db_.level0_slots_.push_back(this);
+  }
+}
+
+uint64_t DbImpl::JobSlot::Level0DrainedBytes() const {
+  const uint64_t input = plan_.InputBytes();
+  if (input == 0) return 0;
+  const uint64_t read = std::min(bytes_.read.load(std::memory_order_relaxed), input);
+  return static_cast<uint64_t>(static_cast<double>(level0_bytes_) * static_cast<double>(read) /
+                               static_cast<double>(input));
 }
 
 DbImpl::JobSlot::~JobSlot() {
   io::MutexLock lock(db_.jobs_mutex_);
   db_.in_use_.Unregister(plan_);
   --db_.running_count_;
+  if (plan_.level == 0) {
+    std::erase(db_.level0_slots_, this);
+    if (done_) db_.level0_drained_bytes_ += level0_bytes_;
+    db_.ObserveLevel0Locked();
+  }
   db_.job_done_.NotifyAll();
   db_.work_wanted_.NotifyAll();
 }
@@ -316,8 +342,7 @@ void DbImpl::WorkerLoop(int index) noexcept {
     if (below) ++running_below_count_;
     auto slot = std::make_unique<JobSlot>(*this, std::move(*plan));
     lock.Unlock();
-    JobBytes bytes;
-    const io::Status status = RunPlan(slot->plan(), stop, &bytes);
+    const io::Status status = RunPlan(*slot, stop);
     const CompactionPlan done = slot->plan();
     slot.reset();
     lock.Lock();
@@ -343,8 +368,9 @@ void DbImpl::WorkerLoop(int index) noexcept {
   }
 }
 
-io::Status DbImpl::RunPlan(const CompactionPlan& plan, const std::function<io::Status()>& stop,
-                           JobBytes* bytes) {
+io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& stop) {
+  const CompactionPlan& plan = slot.plan();
+  JobBytes& bytes = slot.bytes();
   const int64_t begin_ns = options_.clock->SteadyNs();
   VersionEdit edit;
   size_t skipped_count = 0;
@@ -356,7 +382,7 @@ io::Status DbImpl::RunPlan(const CompactionPlan& plan, const std::function<io::S
                        SmallestSnapshot(),
                        NowSeconds(),
                        stop,
-                       bytes};
+                       &bytes};
     MergeResult result = TRY(RunMerge(environment_, job, &counters_));
     edit = std::move(result.edit);
     skipped_count = result.skipped_count;
@@ -375,6 +401,7 @@ io::Status DbImpl::RunPlan(const CompactionPlan& plan, const std::function<io::S
   }
   const size_t output_count = edit.added_files.size();
   TRY(Install(std::move(edit), nullptr));
+  slot.SetDone();
   const int64_t took_ns = options_.clock->SteadyNs() - begin_ns;
   {
     io::MutexLock lock(jobs_mutex_);
@@ -383,15 +410,15 @@ io::Status DbImpl::RunPlan(const CompactionPlan& plan, const std::function<io::S
     if (plan.kind == CompactionPlan::Kind::kDropOnly) delete_only_ += plan.inputs[0].size();
     LevelJobs& jobs = level_jobs_[static_cast<size_t>(plan.output_level)];
     ++jobs.count;
-    jobs.bytes_read += bytes->read.load();
-    jobs.bytes_written += bytes->written.load();
+    jobs.bytes_read += bytes.read.load();
+    jobs.bytes_written += bytes.written.load();
     jobs.ns += static_cast<uint64_t>(took_ns);
   }
   io::LsmLog().debug(
       "compaction ({}): level {} -> {}, {}+{} tables of {} bytes, {} of them left alone; {} tables "
       "of {} bytes in {} ms",
       plan.reason, plan.level, plan.output_level, plan.inputs[0].size(), plan.inputs[1].size(),
-      plan.InputBytes(), skipped_count, output_count, bytes->written.load(), took_ns / 1'000'000);
+      plan.InputBytes(), skipped_count, output_count, bytes.written.load(), took_ns / 1'000'000);
   return io::Status::Ok();
 }
 

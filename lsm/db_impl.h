@@ -112,7 +112,7 @@ class DbImpl final : public Db, private ReadSampler {
   WritePacer::Load Level0Load() const;
   uint64_t FlushProgress() const;
   void ObserveFlush(bool flushing) EXCLUDES(pacer_mutex_);
-  void UpdatePressure(const Version& version) EXCLUDES(pacer_mutex_);
+  void ObserveLevel0Locked() REQUIRES(jobs_mutex_) EXCLUDES(pacer_mutex_);
 
   // Recovery.
   io::Result<std::vector<Immutable>> ReplayOldLogs();
@@ -146,13 +146,20 @@ class DbImpl final : public Db, private ReadSampler {
     JobSlot(const JobSlot&) = delete;
     JobSlot& operator=(const JobSlot&) = delete;
     const CompactionPlan& plan() const { return plan_; }
+    JobBytes& bytes() { return bytes_; }
+    // How much it has relieved level 0, reckoned as Level0Load is.
+    uint64_t Level0DrainedBytes() const;
+    // The job did what it was to do.
+    void SetDone() { done_ = true; }
 
    private:
     DbImpl& db_;
     const CompactionPlan plan_;
+    uint64_t level0_bytes_ = 0;  // by so much when done
+    JobBytes bytes_;
+    bool done_ = false;
   };
-  io::Status RunPlan(const CompactionPlan& plan, const std::function<io::Status()>& stop,
-                     JobBytes* bytes) EXCLUDES(jobs_mutex_);
+  io::Status RunPlan(JobSlot& slot, const std::function<io::Status()>& stop) EXCLUDES(jobs_mutex_);
   io::Status Install(VersionEdit edit, const MemTable* flushed);
   void UpkeepOnce() EXCLUDES(jobs_mutex_);
   void PurgeObsolete();
@@ -163,7 +170,7 @@ class DbImpl final : public Db, private ReadSampler {
   io::Status CheckRequest(const CompactionRequest& request) const;
   io::Status CompactSlices(ManualJob& job, ManualSlice slice) EXCLUDES(jobs_mutex_);
   io::Status Reclaim(ManualJob& job) EXCLUDES(jobs_mutex_);
-  io::Status RunSlice(ManualJob& job, const CompactionPlan& plan) EXCLUDES(jobs_mutex_);
+  io::Status RunSlice(ManualJob& job, JobSlot& slot) EXCLUDES(jobs_mutex_);
   io::Status MayGoOn(ManualJob& job) const;
   io::Status WaitToGoOn(JobControl& control) const;
   // The passes after the flush, in order.
@@ -193,10 +200,8 @@ class DbImpl final : public Db, private ReadSampler {
   std::multiset<SequenceNumber> snapshots_ GUARDED_BY(snapshot_mutex_);
 
   mutable io::Mutex pacer_mutex_;
-  WritePacer flush_pacer_ GUARDED_BY(pacer_mutex_){1'000'000'000};
-  // Compactions of level 0 take seconds each.
-  WritePacer level0_pacer_ GUARDED_BY(pacer_mutex_){10'000'000'000};
-  uint64_t level0_drained_count_ GUARDED_BY(pacer_mutex_) = 0;
+  WritePacer flush_pacer_ GUARDED_BY(pacer_mutex_){options_.memtable_bytes / 2};
+  WritePacer level0_pacer_ GUARDED_BY(pacer_mutex_){options_.memtable_bytes / 2};
 
   // With kRateAuto; held while the limiter's rate is set, so that a fixed rate has the last word.
   io::Mutex rate_mutex_;
@@ -222,6 +227,8 @@ class DbImpl final : public Db, private ReadSampler {
   io::Status compaction_error_ GUARDED_BY(jobs_mutex_);       // of the last automatic job
   CompactPointers compact_pointers_ GUARDED_BY(jobs_mutex_);
   int running_count_ GUARDED_BY(jobs_mutex_) = 0;
+  std::vector<const JobSlot*> level0_slots_ GUARDED_BY(jobs_mutex_);  // of the running jobs
+  uint64_t level0_drained_bytes_ GUARDED_BY(jobs_mutex_) = 0;         // by those that are done
   int running_below_count_ GUARDED_BY(jobs_mutex_) = 0;  // of them, by workers and not of level 0
   int flushing_count_ GUARDED_BY(jobs_mutex_) = 0;
   uint64_t jobs_done_ GUARDED_BY(jobs_mutex_) = 0;

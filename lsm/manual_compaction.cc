@@ -26,16 +26,12 @@ struct DbImpl::ManualJob {
   JobControl& control;
   const std::function<void(const CompactionProgress&)>& on_progress;
   const std::thread::id thread = std::this_thread::get_id();
-  JobBytes bytes;
   CompactionProgress progress;
   uint64_t slices_done_bytes = 0;  // of the pass
-  uint64_t flushed_bytes = 0;
   uint64_t live_bytes_begin = 0;
   int64_t reported_ns = 0;
 
   void Report() {
-    progress.bytes_read = bytes.read.load();
-    progress.bytes_written = flushed_bytes + bytes.written.load();
     progress.bytes_total = std::max(progress.bytes_total, progress.bytes_done);
     if (on_progress) on_progress(progress);
   }
@@ -68,8 +64,13 @@ io::Status DbImpl::MayGoOn(ManualJob& job) const {
   }
 }
 
-io::Status DbImpl::RunSlice(ManualJob& job, const CompactionPlan& plan) {
-  const uint64_t read_before = job.bytes.read.load();
+io::Status DbImpl::RunSlice(ManualJob& job, JobSlot& slot) {
+  const uint64_t read_before = job.progress.bytes_read;
+  const uint64_t written_before = job.progress.bytes_written;
+  const auto count = [&] {
+    job.progress.bytes_read = read_before + slot.bytes().read.load();
+    job.progress.bytes_written = written_before + slot.bytes().written.load();
+  };
   const auto stop = [&]() -> io::Status {
     TRY(MayGoOn(job));
     // Parts of a large merge run in threads of their own.
@@ -77,13 +78,16 @@ io::Status DbImpl::RunSlice(ManualJob& job, const CompactionPlan& plan) {
     const int64_t now_ns = options_.clock->SteadyNs();
     if (now_ns - job.reported_ns > kReportIntervalNs) {
       job.reported_ns = now_ns;
-      job.progress.bytes_done = job.slices_done_bytes + job.bytes.read.load() - read_before;
+      count();
+      job.progress.bytes_done = job.slices_done_bytes + slot.bytes().read.load();
       job.Report();
     }
     return io::Status::Ok();
   };
-  TRY(RunPlan(plan, stop, &job.bytes));
-  job.slices_done_bytes += plan.InputBytes();
+  const io::Status status = RunPlan(slot, stop);
+  count();
+  TRY(status);
+  job.slices_done_bytes += slot.plan().InputBytes();
   job.progress.bytes_done = job.slices_done_bytes;
   job.Report();
   return io::Status::Ok();
@@ -108,7 +112,7 @@ io::Status DbImpl::CompactSlices(ManualJob& job, ManualSlice slice) {
     for (const FileRef& file : slot->plan().inputs[0]) {
       last = std::max(last, std::string(file->largest_user_key()));
     }
-    const io::Status status = RunSlice(job, slot->plan());
+    const io::Status status = RunSlice(job, *slot);
     if (status.Is(io::StatusCode::kWouldBlock)) continue;
     TRY(status);
     slice.cursor = std::move(last);
@@ -134,7 +138,7 @@ io::Status DbImpl::Reclaim(ManualJob& job) {
       }
       slot = std::make_unique<JobSlot>(*this, std::move(*plan));
     }
-    const io::Status status = RunSlice(job, slot->plan());
+    const io::Status status = RunSlice(job, *slot);
     if (status.Is(io::StatusCode::kWouldBlock)) continue;
     TRY(status);
   }
@@ -177,7 +181,7 @@ io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control
   TRY(WaitToGoOn(control));
   const uint64_t flushed_before = counters_.flushed_bytes.load();
   TRY(Flush());
-  job.flushed_bytes = counters_.flushed_bytes.load() - flushed_before;
+  job.progress.bytes_written = counters_.flushed_bytes.load() - flushed_before;
   job.progress.bytes_done = job.progress.bytes_total;
   job.Report();
 

@@ -46,7 +46,9 @@ WritePacer::Load DbImpl::Level0Load() const {
   const auto slowdown = static_cast<uint64_t>(std::max(options_.l0_slowdown_trigger, 1));
   const auto stop = static_cast<uint64_t>(std::max(options_.l0_stop_trigger, 1));
   WritePacer::Load load;
-  load.backlog_bytes = level0_count_.load(std::memory_order_relaxed) * options_.memtable_bytes;
+  // What is in memory will be there soon, whatever writers do.
+  load.backlog_bytes = level0_count_.load(std::memory_order_relaxed) * options_.memtable_bytes +
+                       FlushLoad().backlog_bytes;
   load.begin_bytes = (slowdown - 1) * options_.memtable_bytes;
   load.limit_bytes = std::max(stop, slowdown) * options_.memtable_bytes;
   return load;
@@ -59,17 +61,15 @@ void DbImpl::ObserveFlush(bool flushing) {
   flush_pacer_.Observe(options_.clock->SteadyNs(), drained, flushing);
 }
 
-// Called in the order of versions.
-void DbImpl::UpdatePressure(const Version& version) {
-  const auto count = static_cast<size_t>(version.level0_depth());
-  const size_t before = level0_count_.exchange(count, std::memory_order_relaxed);
-  const auto trigger = static_cast<size_t>(options_.l0_compaction_trigger);
-  // A compaction takes many tables away at once: what lies between two of them is one sample.
-  if (count >= before && before >= trigger) return;
+// A compaction takes many tables away at once, after a long time with a low rate: how far it is
+// counts, too.
+void DbImpl::ObserveLevel0Locked() {
+  uint64_t drained = level0_drained_bytes_;
+  for (const JobSlot* slot : level0_slots_) drained += slot->Level0DrainedBytes();
+  const bool draining = level0_count_.load(std::memory_order_relaxed) >=
+                        static_cast<size_t>(std::max(options_.l0_compaction_trigger, 1));
   io::MutexLock lock(pacer_mutex_);
-  if (count < before) level0_drained_count_ += before - count;
-  level0_pacer_.Observe(options_.clock->SteadyNs(), level0_drained_count_ * options_.memtable_bytes,
-                        count >= trigger);
+  level0_pacer_.Observe(options_.clock->SteadyNs(), drained, draining);
 }
 
 // The one place that says whether a writer has to wait, and for what; lock-free unless the active
@@ -101,6 +101,10 @@ io::Status DbImpl::Throttle(size_t batch_bytes) {
   const int64_t begin_ns = options_.clock->SteadyNs();
   TRY(WaitForRoom());
   ObserveFlush(immutable_count_.load(std::memory_order_relaxed) > 0);
+  {
+    io::MutexLock lock(jobs_mutex_);
+    ObserveLevel0Locked();
+  }
   int64_t delay_ns = 0;
   {
     const int64_t now_ns = options_.clock->SteadyNs();

@@ -80,7 +80,8 @@ io::Status DbImpl::Recover() {
   }
   TRY(ForgetOldLogs());
   TRY(StartLog(last_sequence));
-  UpdatePressure(*versions_.current());
+  level0_count_.store(static_cast<size_t>(versions_.current()->level0_depth()),
+                      std::memory_order_relaxed);
   RefreshRoom();
   SetCompactionRate(options_.compaction_rate);
   StartThreads();

@@ -11,6 +11,7 @@ namespace {
 constexpr double kNsPerSecond = 1e9;
 // Samples of shorter times say more about the size of a write than about a rate.
 constexpr int64_t kSampleNsMin = 20'000'000;
+constexpr double kTimeConstantSecondsMax = 10;
 // A writer that sleeps longer than it was told to may catch up by as much.
 constexpr int64_t kCatchUpNsMax = 2'000'000;
 // Close to the limit the price stays finite: the rest is for the writers' hard stop.
@@ -27,12 +28,10 @@ void WritePacer::Observe(int64_t now_ns, uint64_t drained_bytes, bool draining) 
   observed_ns_ = now_ns;
   observed_bytes_ = std::max(observed_bytes_, drained_bytes);
   if (busy_ns_ < kSampleNsMin) return;
-  const double rate =
-      static_cast<double>(busy_bytes_) * kNsPerSecond / static_cast<double>(busy_ns_);
-  const double weight =
-      measured_
-          ? 1 - std::exp(-static_cast<double>(busy_ns_) / static_cast<double>(time_constant_ns_))
-          : 1;
+  const double seconds = static_cast<double>(busy_ns_) / kNsPerSecond;
+  const double rate = static_cast<double>(busy_bytes_) / seconds;
+  const double time_constant_s = std::min(average_bytes_ / drain_rate_, kTimeConstantSecondsMax);
+  const double weight = measured_ ? 1 - std::exp(-seconds / time_constant_s) : 1;
   drain_rate_ = std::max(kDrainRateMin, drain_rate_ + weight * (rate - drain_rate_));
   measured_ = true;
   busy_ns_ = 0;

@@ -7,7 +7,8 @@ namespace terracefs::lsm {
 // How long a writer has to be delayed so that what waits to be drained (flushed, say) does not grow
 // to its limit. Pure arithmetic: time and loads are passed in, nothing waits here.
 //
-// The drain rate is measured, as an exponentially weighted average. With x = how far the backlog is
+// The drain rate is measured, as an exponentially weighted average over about as long as it takes
+// to drain `average_bytes`: what is long depends on how soon the limit can be reached. With x = how far the backlog is
 // from where delays begin (0) to the limit (1), writers are admitted at the drain rate times
 // (1 - x) / x: any rate at 0, exactly the drain rate in the middle, next to nothing at the limit.
 // So there is no cliff, and the backlog settles where as much is admitted as is drained, also if a
@@ -31,7 +32,8 @@ class WritePacer {
     uint64_t limit_bytes = 0;  // at this one writers stop; above begin_bytes
   };
 
-  explicit WritePacer(int64_t time_constant_ns) : time_constant_ns_(time_constant_ns) {}
+  explicit WritePacer(uint64_t average_bytes)
+      : average_bytes_(static_cast<double>(average_bytes)) {}
 
   // `drained_bytes` in all are drained by now, and from now on somebody is at work on it or not:
   // other times do not count. What is drained again after a failure counts once.
@@ -41,7 +43,7 @@ class WritePacer {
   double drain_rate() const { return drain_rate_; }  // bytes per second
 
  private:
-  const int64_t time_constant_ns_;
+  const double average_bytes_;
   double drain_rate_ = kDrainRateGuess;
   bool measured_ = false;
   bool was_draining_ = false;

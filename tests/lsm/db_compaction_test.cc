@@ -691,5 +691,27 @@ TEST_F(DbCompactionTest, StatisticsAreKeptByLevelAndReason) {
   EXPECT_EQ(stats.dropped.at("hidden"), 500U);
 }
 
+TEST_F(DbCompactionTest, EachSliceOfAJobCountsOnce) {
+  options_.dynamic_levels = false;
+  OpenWithoutAutomaticCompaction();
+  Fill(0, 500, 100);
+  Compact({.level = 0});
+  Compact({.level = 1});
+  Fill(0, 500, 100);
+  Close();
+  Open();
+  uint64_t read_in_progress = 0;
+  ASSERT_TRUE(db_->Compact({}, control_, [&](const CompactionProgress& progress) {
+                   read_in_progress = progress.bytes_read;
+                 }).ok());
+  const DbStats stats = db_->Stats();
+  EXPECT_EQ(stats.levels[1].jobs, 1U);
+  EXPECT_EQ(stats.levels[2].jobs, 1U);
+  EXPECT_EQ(stats.levels[1].bytes_read + stats.levels[2].bytes_read, stats.compaction_bytes_read);
+  EXPECT_EQ(stats.levels[1].bytes_written + stats.levels[2].bytes_written,
+            stats.compaction_bytes_written);
+  EXPECT_EQ(read_in_progress, stats.compaction_bytes_read);
+}
+
 }  // namespace
 }  // namespace terracefs::lsm

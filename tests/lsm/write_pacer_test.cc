@@ -14,6 +14,7 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kSecond = 1000 * kMs;
 constexpr uint64_t kBegin = 160 * io::kMiB;
 constexpr uint64_t kLimit = 256 * io::kMiB;
+constexpr uint64_t kAverage = 16 * io::kMiB;
 
 // Writers who write as fast as they may, against a drain of a steady rate.
 struct Outcome {
@@ -32,7 +33,7 @@ struct Scene {
 };
 
 Outcome Play(const Scene& scene, int64_t duration_ns) {
-  WritePacer pacer(kSecond);
+  WritePacer pacer(kAverage);
   Outcome outcome;
   double written = 0;
   double drained = 0;
@@ -127,7 +128,7 @@ TEST(WritePacerTest, ScalesThatDoNotMatchOnlyMoveTheBalance) {
 TEST(WritePacerTest, NobodyIsDelayedBelowTheThresholdAndDelaysGrowSmoothlyAboveIt) {
   int64_t before_ns = 0;
   for (uint64_t backlog = 0; backlog <= kLimit; backlog += io::kMiB) {
-    WritePacer pacer(kSecond);
+    WritePacer pacer(kAverage);
     const int64_t delay_ns = pacer.Delay(kSecond, {backlog, kBegin, kLimit}, 256 * io::kKiB);
     if (backlog <= kBegin) {
       EXPECT_EQ(delay_ns, 0);
@@ -143,7 +144,7 @@ TEST(WritePacerTest, NobodyIsDelayedBelowTheThresholdAndDelaysGrowSmoothlyAboveI
 }
 
 TEST(WritePacerTest, IdleTimesDoNotCountAsSlowDrains) {
-  WritePacer pacer(kSecond);
+  WritePacer pacer(kAverage);
   int64_t now_ns = kSecond;
   uint64_t drained = 0;
   for (int job = 0; job < 10; ++job) {
@@ -157,7 +158,7 @@ TEST(WritePacerTest, IdleTimesDoNotCountAsSlowDrains) {
 }
 
 TEST(WritePacerTest, FollowsAChangedRateWithinSomeTimeConstants) {
-  WritePacer pacer(kSecond);
+  WritePacer pacer(kAverage);
   uint64_t drained = 0;
   for (int64_t ms = 0; ms < 3000; ms += 10) {
     pacer.Observe(ms * kMs, drained, true);
@@ -172,7 +173,7 @@ TEST(WritePacerTest, FollowsAChangedRateWithinSomeTimeConstants) {
 }
 
 TEST(WritePacerTest, ADrainThatStandsStillDelaysButNeverForEver) {
-  WritePacer pacer(kSecond);
+  WritePacer pacer(kAverage);
   int64_t now_ns = kSecond;
   for (int i = 0; i < 1000; ++i) {
     pacer.Observe(now_ns, 0, true);
