@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <utility>
 
 #include "io/base/random.h"
 #include "lsm/compaction/drop_rules.h"
@@ -77,10 +78,37 @@ class Sampler {
   }
   double file_share(size_t pass) const {
     const Fate& fate = fates_[pass];
-    return fate.in_bytes == 0 ? 1 : fate.file_bytes / fate.in_bytes;
+    if (fate.in_bytes == 0) return 1;
+    return fate.file_bytes / fate.in_bytes * Calibration(OutputLevel(passes_[pass]));
   }
 
  private:
+  int OutputLevel(const ManualSlice& pass) const {
+    if (pass.in_place) return pass.level;
+    return pass.level == 0 ? context_.targets.base_level : pass.level + 1;
+  }
+
+  // What an entry takes up in a file of the level.
+  double FileBytes(const SampleEntry& entry, int level) const {
+    return (IsCompressedLevel(level, context_.targets.base_level) ? entry.packed_bytes
+                                                                  : entry.bytes) +
+           kTableOverhead * entry.bytes;
+  }
+
+  // By how much the files of a level are larger than the samples would have them.
+  double Calibration(int level) const {
+    const auto& [entry_bytes, file_bytes] = sampled_[static_cast<size_t>(level)];
+    uint64_t level_entry_bytes = 0;
+    uint64_t level_file_bytes = 0;
+    for (const FileRef& file : context_.version().files(level)) {
+      level_entry_bytes += file->info.raw_bytes;
+      level_file_bytes += file->info.file_bytes;
+    }
+    if (file_bytes == 0 || level_entry_bytes == 0) return 1;
+    return static_cast<double>(level_file_bytes) / static_cast<double>(level_entry_bytes) *
+           entry_bytes / file_bytes;
+  }
+
   // Entries with user keys in [begin, end) (no bound if empty), at most `bytes_max` of each level.
   io::Status TakeSpan(const std::string& begin, std::string end, uint64_t bytes_max) {
     std::vector<SampleEntry> entries;
@@ -91,6 +119,11 @@ class Sampler {
     std::erase_if(entries, [&](const SampleEntry& entry) {
       return !end.empty() && UserKey(entry.key) >= end;
     });
+    for (const SampleEntry& entry : entries) {
+      auto& [entry_bytes, file_bytes] = sampled_[static_cast<size_t>(entry.level)];
+      entry_bytes += entry.bytes;
+      file_bytes += FileBytes(entry, entry.level);
+    }
     std::sort(entries.begin(), entries.end(), [](const SampleEntry& a, const SampleEntry& b) {
       return CompareInternal(a.key, b.key) < 0;
     });
@@ -157,9 +190,7 @@ class Sampler {
   void Simulate(std::vector<SampleEntry> entries) {
     for (size_t i = 0; i < passes_.size(); ++i) {
       const ManualSlice& pass = passes_[i];
-      const int output_level = pass.in_place     ? pass.level
-                               : pass.level == 0 ? context_.targets.base_level
-                                                 : pass.level + 1;
+      const int output_level = OutputLevel(pass);
       DropRules::Scope scope;
       scope.version = context_.shape.version.get();
       scope.output_level = output_level;
@@ -168,7 +199,6 @@ class Sampler {
       scope.filter = context_.options.compaction_filter;
       scope.now_seconds = context_.now_seconds;
       DropRules rules(std::move(scope));
-      const bool packed = IsCompressedLevel(output_level, context_.targets.base_level);
       std::vector<SampleEntry> left;
       for (SampleEntry& entry : entries) {
         if (entry.level != pass.level && entry.level != output_level) {
@@ -178,8 +208,7 @@ class Sampler {
         fates_[i].in_bytes += entry.bytes;
         if (rules.Judge(entry.key, {}) != DropRule::kNone) continue;
         fates_[i].out_bytes += entry.bytes;
-        fates_[i].file_bytes +=
-            (packed ? entry.packed_bytes : entry.bytes) + kTableOverhead * entry.bytes;
+        fates_[i].file_bytes += FileBytes(entry, output_level);
         entry.level = output_level;
         left.push_back(std::move(entry));
       }
@@ -191,6 +220,7 @@ class Sampler {
   const PickContext& context_;
   const std::vector<ManualSlice>& passes_;
   std::vector<Fate> fates_;
+  std::array<std::pair<double, double>, kLevelCount> sampled_{};  // bytes of entries, in files
 };
 
 // A level as the passes before have left it: tables that are still as they were, and what was
