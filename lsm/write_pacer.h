@@ -8,11 +8,11 @@ namespace terracefs::lsm {
 // to its limit. Pure arithmetic: time and loads are passed in, nothing waits here.
 //
 // The drain rate is measured, as an exponentially weighted average over about as long as it takes
-// to drain `average_bytes`: what is long depends on how soon the limit can be reached. With x = how far the backlog is
-// from where delays begin (0) to the limit (1), writers are admitted at the drain rate times
-// (1 - x) / x: any rate at 0, exactly the drain rate in the middle, next to nothing at the limit.
-// So there is no cliff, and the backlog settles where as much is admitted as is drained, also if a
-// byte written is not quite a byte drained.
+// to drain `average_bytes`: what is long depends on how soon the limit can be reached. With x = how
+// far the backlog is from where delays begin (0) to the limit (1), writers are admitted at the
+// drain rate times (1 - x) / x: any rate at 0, exactly the drain rate in the middle, next to
+// nothing at the limit. So there is no cliff, and the backlog settles where as much is admitted as
+// is drained, also if a byte written is not quite a byte drained.
 //
 // All writers share one schedule: a batch is admitted when those before it are paid for. One delay
 // is at most kDelayNsMax / (1 - x), and never more than kDelayNsHardMax; what is owed beyond that

@@ -25,6 +25,8 @@ constexpr uint64_t kSampleBytesMax = io::kMiB;  // per level
 
 // Index, filter, block trailers and padding of a table, per byte of entries.
 constexpr double kTableOverhead = 0.015;
+constexpr uint64_t kCalibrationBytesMin = io::kMiB;
+constexpr double kCalibrationMax = 1.5;
 
 struct SampleEntry {
   std::string key;  // internal
@@ -95,18 +97,21 @@ class Sampler {
            kTableOverhead * entry.bytes;
   }
 
-  // By how much the files of a level are larger than the samples would have them.
+  // By how much the files of a level are larger than the samples would have them. Small tables say
+  // nothing: they are mostly what every table needs.
   double Calibration(int level) const {
     const auto& [entry_bytes, file_bytes] = sampled_[static_cast<size_t>(level)];
     uint64_t level_entry_bytes = 0;
     uint64_t level_file_bytes = 0;
     for (const FileRef& file : context_.version().files(level)) {
+      if (file->info.file_bytes < kCalibrationBytesMin) continue;
       level_entry_bytes += file->info.raw_bytes;
       level_file_bytes += file->info.file_bytes;
     }
     if (file_bytes == 0 || level_entry_bytes == 0) return 1;
-    return static_cast<double>(level_file_bytes) / static_cast<double>(level_entry_bytes) *
-           entry_bytes / file_bytes;
+    return std::clamp(static_cast<double>(level_file_bytes) /
+                          static_cast<double>(level_entry_bytes) * entry_bytes / file_bytes,
+                      1 / kCalibrationMax, kCalibrationMax);
   }
 
   // Entries with user keys in [begin, end) (no bound if empty), at most `bytes_max` of each level.

@@ -453,8 +453,7 @@ TEST_F(DbCompactionTest, APausedJobDoesNotBegin) {
   OpenWithoutAutomaticCompaction();
   Fill(0, 500, 300);
   control_.Pause();
-  auto job =
-      std::async(std::launch::async, [this] { return db_->Compact({}, control_, nullptr); });
+  auto job = std::async(std::launch::async, [this] { return db_->Compact({}, control_, nullptr); });
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   EXPECT_EQ(Level(0).files, 0U) << "not even flushed";
   EXPECT_EQ(db_->Stats().compaction_bytes_written, 0U);
@@ -701,9 +700,11 @@ TEST_F(DbCompactionTest, EachSliceOfAJobCountsOnce) {
   Close();
   Open();
   uint64_t read_in_progress = 0;
-  ASSERT_TRUE(db_->Compact({}, control_, [&](const CompactionProgress& progress) {
-                   read_in_progress = progress.bytes_read;
-                 }).ok());
+  ASSERT_TRUE(db_->Compact({}, control_,
+                           [&](const CompactionProgress& progress) {
+                             read_in_progress = progress.bytes_read;
+                           })
+                  .ok());
   const DbStats stats = db_->Stats();
   EXPECT_EQ(stats.levels[1].jobs, 1U);
   EXPECT_EQ(stats.levels[2].jobs, 1U);
