@@ -19,8 +19,7 @@ namespace {
 
 // A store up to this size is read as a whole.
 constexpr uint64_t kWholeBytesMax = 64 * io::kMiB;
-constexpr size_t kSampleCount = 64;
-constexpr uint64_t kSampleBlocks = 8;           // of the table it was drawn from
+constexpr size_t kSampleCount = 2048;
 constexpr uint64_t kSampleBytesMax = io::kMiB;  // per level
 
 // Index, filter, block trailers and padding of a table, per byte of entries.
@@ -35,7 +34,7 @@ struct SampleEntry {
   int level = 0;
 };
 
-// How the entries of the samples fared in one pass.
+// How the entries of the samples, weighted, fared in one pass.
 struct Fate {
   double in_bytes = 0;
   double out_bytes = 0;   // of the same kind
@@ -57,7 +56,7 @@ class Sampler {
         total += file->info.file_bytes;
       }
     }
-    if (total <= kWholeBytesMax) return TakeSpan("", "", UINT64_MAX);
+    if (total <= kWholeBytesMax) return TakeSpan("", "", UINT64_MAX, 1);
     // The same every time, so that asking twice gives one answer.
     io::Random random(1);
     for (size_t i = 0; i < kSampleCount; ++i) {
@@ -67,8 +66,7 @@ class Sampler {
       while (at >= tables[index]->info.file_bytes) at -= tables[index++]->info.file_bytes;
       const std::shared_ptr<TableReader> table =
           TRY(environment_.tables.Get(tables[index]->number));
-      const auto [begin, end] = table->SpanAt(at, kSampleBlocks);
-      TRY(TakeSpan(begin, end, kSampleBytesMax));
+      TRY(TakeTile(table->BlockAt(at).last));
     }
     return io::Status::Ok();
   }
@@ -114,8 +112,33 @@ class Sampler {
                       1 / kCalibrationMax, kCalibrationMax);
   }
 
+  // The ends of all blocks of all levels divide the user keys into tiles. This is the one that ends
+  // with `last`, and was the more likely to be drawn the larger the block is that ends it: so it
+  // has to count the less.
+  io::Status TakeTile(const std::string& last) {
+    std::string after;
+    uint64_t block_bytes = 0;
+    for (int level = 0; level < kLevelCount; ++level) {
+      for (const FileRef& file : context_.version().files(level)) {
+        if (last < file->smallest_user_key()) continue;
+        if (last > file->largest_user_key()) {
+          after = std::max(after, std::string(file->largest_user_key()));
+          continue;
+        }
+        const std::shared_ptr<TableReader> table = TRY(environment_.tables.Get(file->number));
+        const TableReader::BlockSpan block = table->BlockOf(last);
+        if (block.last == last) block_bytes += block.bytes;
+        if (block.after && *block.after < last) after = std::max(after, *block.after);
+      }
+    }
+    const char successor = '\0';
+    return TakeSpan(after + successor, last + successor, kSampleBytesMax,
+                    1 / static_cast<double>(std::max<uint64_t>(block_bytes, 1)));
+  }
+
   // Entries with user keys in [begin, end) (no bound if empty), at most `bytes_max` of each level.
-  io::Status TakeSpan(const std::string& begin, std::string end, uint64_t bytes_max) {
+  io::Status TakeSpan(const std::string& begin, std::string end, uint64_t bytes_max,
+                      double weight) {
     std::vector<SampleEntry> entries;
     for (int level = 0; level < kLevelCount; ++level) {
       TRY(TakeLevel(level, begin, bytes_max, &end, &entries));
@@ -126,13 +149,13 @@ class Sampler {
     });
     for (const SampleEntry& entry : entries) {
       auto& [entry_bytes, file_bytes] = sampled_[static_cast<size_t>(entry.level)];
-      entry_bytes += entry.bytes;
-      file_bytes += FileBytes(entry, entry.level);
+      entry_bytes += weight * entry.bytes;
+      file_bytes += weight * FileBytes(entry, entry.level);
     }
     std::sort(entries.begin(), entries.end(), [](const SampleEntry& a, const SampleEntry& b) {
       return CompareInternal(a.key, b.key) < 0;
     });
-    Simulate(std::move(entries));
+    Simulate(std::move(entries), weight);
     return io::Status::Ok();
   }
 
@@ -192,7 +215,7 @@ class Sampler {
     block->clear();
   }
 
-  void Simulate(std::vector<SampleEntry> entries) {
+  void Simulate(std::vector<SampleEntry> entries, double weight) {
     for (size_t i = 0; i < passes_.size(); ++i) {
       const ManualSlice& pass = passes_[i];
       const int output_level = OutputLevel(pass);
@@ -210,10 +233,10 @@ class Sampler {
           left.push_back(std::move(entry));
           continue;
         }
-        fates_[i].in_bytes += entry.bytes;
+        fates_[i].in_bytes += weight * entry.bytes;
         if (rules.Judge(entry.key, {}) != DropRule::kNone) continue;
-        fates_[i].out_bytes += entry.bytes;
-        fates_[i].file_bytes += FileBytes(entry, output_level);
+        fates_[i].out_bytes += weight * entry.bytes;
+        fates_[i].file_bytes += weight * FileBytes(entry, output_level);
         entry.level = output_level;
         left.push_back(std::move(entry));
       }

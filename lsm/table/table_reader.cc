@@ -111,18 +111,30 @@ uint64_t TableReader::ApproximateBytes(std::string_view begin, std::string_view 
   return end_offset > begin_offset ? end_offset - begin_offset : 0;
 }
 
-std::pair<std::string, std::string> TableReader::SpanAt(uint64_t offset, size_t block_count) const {
+TableReader::BlockSpan TableReader::SpanOf(size_t block) const {
   const TableIndex& index = table_->index;
-  size_t first = 0;
+  BlockSpan span;
+  if (block > 0) span.after = UserKey(index.last_key(block - 1));
+  span.last = UserKey(index.last_key(block));
+  span.bytes = index.handle(block).bytes;
+  return span;
+}
+
+TableReader::BlockSpan TableReader::BlockAt(uint64_t offset) const {
+  const TableIndex& index = table_->index;
+  size_t block = 0;
   size_t past = index.block_count();
-  while (past - first > 1) {
-    const size_t middle = first + (past - first) / 2;
-    (index.handle(middle).offset <= offset ? first : past) = middle;
+  while (past - block > 1) {
+    const size_t middle = block + (past - block) / 2;
+    (index.handle(middle).offset <= offset ? block : past) = middle;
   }
-  const size_t last = first + block_count;
-  return {std::string(UserKey(first == 0 ? std::string_view(table_->info.smallest)
-                                         : index.last_key(first - 1))),
-          last >= index.block_count() ? "" : std::string(UserKey(index.last_key(last)))};
+  return SpanOf(block);
+}
+
+TableReader::BlockSpan TableReader::BlockOf(std::string_view user_key) const {
+  const size_t block = table_->index.FindUserKey(user_key);
+  CHECK(block < table_->index.block_count());
+  return SpanOf(block);
 }
 
 io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority) {

@@ -86,9 +86,16 @@ class TableReader : public std::enable_shared_from_this<TableReader> {
   // Bytes of data blocks that lie between two user keys (half-open; an empty `end` is no bound), to
   // the precision of a block, from the index; no I/O.
   uint64_t ApproximateBytes(std::string_view begin, std::string_view end) const;
-  // User keys [begin, end) of about `block_count` blocks around byte `offset` of the data; `end` is
-  // empty at the end of the table. No I/O.
-  std::pair<std::string, std::string> SpanAt(uint64_t offset, size_t block_count) const;
+  // A data block as the index knows it.
+  struct BlockSpan {
+    std::optional<std::string> after;  // last user key of the block before; none: it is the first
+    std::string last;                  // its own
+    uint64_t bytes = 0;                // in the file
+  };
+  // The block at this byte of the data. No I/O.
+  BlockSpan BlockAt(uint64_t offset) const;
+  // The first block that may hold the key, which lies in the table's range. No I/O.
+  BlockSpan BlockOf(std::string_view user_key) const;
   // Reads everything and verifies checksums, order, counts and bounds against the properties, and
   // that the filter knows every key.
   io::Status Verify(io::RateLimiter* limiter, io::IoPriority priority);
@@ -98,6 +105,7 @@ class TableReader : public std::enable_shared_from_this<TableReader> {
 
  private:
   explicit TableReader(std::shared_ptr<const TableFile> table);
+  BlockSpan SpanOf(size_t block) const;
 
   const std::shared_ptr<const TableFile> table_;  // iterators have it, too
 };
