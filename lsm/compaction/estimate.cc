@@ -24,6 +24,7 @@ constexpr uint64_t kSampleBytesMax = io::kMiB;  // per level
 
 // Index, filter, block trailers and padding of a table, per byte of entries.
 constexpr double kTableOverhead = 0.015;
+// Smaller tables calibrate nothing, and no calibration is by more than this factor.
 constexpr uint64_t kCalibrationBytesMin = io::kMiB;
 constexpr double kCalibrationMax = 1.5;
 
@@ -49,11 +50,13 @@ class Sampler {
 
   io::Status Run(const std::function<io::Status()>& stop) {
     std::vector<FileRef> tables;
+    std::vector<uint64_t> ends;  // of the tables, were they one behind the other
     uint64_t total = 0;
     for (int level = 0; level < kLevelCount; ++level) {
       for (const FileRef& file : context_.version().files(level)) {
         tables.push_back(file);
         total += file->info.file_bytes;
+        ends.push_back(total);
       }
     }
     if (total <= kWholeBytesMax) return TakeSpan("", "", UINT64_MAX, 1);
@@ -61,12 +64,11 @@ class Sampler {
     io::Random random(1);
     for (size_t i = 0; i < kSampleCount; ++i) {
       TRY(stop());
-      uint64_t at = random.Uniform(total);
-      size_t index = 0;
-      while (at >= tables[index]->info.file_bytes) at -= tables[index++]->info.file_bytes;
-      const std::shared_ptr<TableReader> table =
-          TRY(environment_.tables.Get(tables[index]->number));
-      TRY(TakeTile(table->BlockAt(at).last));
+      const uint64_t at = random.Uniform(total);
+      const auto end = std::upper_bound(ends.begin(), ends.end(), at);
+      const FileMeta& file = *tables[static_cast<size_t>(end - ends.begin())];
+      const std::shared_ptr<TableReader> table = TRY(environment_.tables.Get(file.number));
+      TRY(TakeTile(table->BlockAt(at - (*end - file.info.file_bytes)).last));
     }
     return io::Status::Ok();
   }
@@ -119,13 +121,19 @@ class Sampler {
     std::string after;
     uint64_t block_bytes = 0;
     for (int level = 0; level < kLevelCount; ++level) {
-      for (const FileRef& file : context_.version().files(level)) {
-        if (last < file->smallest_user_key()) continue;
-        if (last > file->largest_user_key()) {
-          after = std::max(after, std::string(file->largest_user_key()));
+      const std::vector<FileRef>& files = context_.version().files(level);
+      // Where they are in order, only the table that may hold the key and the one before it matter.
+      const size_t found = context_.version().FindFile(level, last);
+      const size_t begin = level == 0 || found == 0 ? 0 : found - 1;
+      const size_t past = level == 0 ? files.size() : std::min(found + 1, files.size());
+      for (size_t i = begin; i < past; ++i) {
+        const FileMeta& file = *files[i];
+        if (last < file.smallest_user_key()) continue;
+        if (last > file.largest_user_key()) {
+          if (after < file.largest_user_key()) after = file.largest_user_key();
           continue;
         }
-        const std::shared_ptr<TableReader> table = TRY(environment_.tables.Get(file->number));
+        const std::shared_ptr<TableReader> table = TRY(environment_.tables.Get(file.number));
         const TableReader::BlockSpan block = table->BlockOf(last);
         if (block.last == last) block_bytes += block.bytes;
         if (block.after && *block.after < last) after = std::max(after, *block.after);
@@ -174,13 +182,10 @@ class Sampler {
       return (*table)->NewIterator(options);
     };
     std::vector<std::unique_ptr<Iterator>> children;
-    for (const FileRef& file : context_.version().files(level)) {
-      if (file->largest_user_key() < begin ||
-          (!bound.empty() && file->smallest_user_key() >= bound)) {
-        continue;
-      }
-      children.push_back(NewLevelIterator({file}, open, bound));
-    }
+    const std::vector<FileRef> files = bound.empty()
+                                           ? context_.version().files(level)
+                                           : context_.version().Overlapping(level, begin, bound);
+    for (const FileRef& file : files) children.push_back(NewLevelIterator({file}, open, bound));
     if (children.empty()) return io::Status::Ok();
     const std::unique_ptr<Iterator> it = NewMergingIterator(std::move(children));
     uint64_t bytes = 0;
