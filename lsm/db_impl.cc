@@ -217,6 +217,16 @@ std::unique_ptr<Iterator> DbImpl::NewIterator(const ReadOptions& options) {
                        this);
 }
 
+io::Status DbImpl::Scan(const ReadOptions& options, std::string_view begin, const ScanPlace& place,
+                        const ScanVisit& visit) {
+  static_cast<void>(place);
+  const std::unique_ptr<Iterator> entries = NewIterator(options);
+  for (entries->Seek(begin); entries->Valid(); entries->Next()) {
+    if (!visit(entries->key(), entries->value())) return io::Status::Ok();
+  }
+  return entries->status();
+}
+
 SequenceNumber DbImpl::AcquireSnapshot() {
   io::MutexLock lock(snapshot_mutex_);
   const SequenceNumber snapshot = LastSequence();
@@ -259,6 +269,7 @@ io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {
       batch.value_bytes_max() > kTableValueBytesMax || batch.bytes() > kBatchBytesMax) {
     return io::Status::InvalidArgument("key, value or batch is larger than the engine takes");
   }
+  batch.PutPagesInline();
   if (!batch.empty()) {
     const size_t bytes = batch.bytes();
     TRY(Throttle(bytes));
@@ -297,6 +308,8 @@ void DbImpl::SetDeleteDeadline(int64_t ms) {
   work_wanted_.NotifyAll();
 }
 void DbImpl::SetCommitInterval(int64_t ms) { commit_interval_ms_.store(ms); }
+void DbImpl::SetValueCompression(int) {}
+io::Result<SpaceStats> DbImpl::Space() { return SpaceStats(); }
 void DbImpl::SetCacheBytes(uint64_t bytes) { block_cache_.SetCapacity(bytes); }
 
 DbStats DbImpl::Stats() const {

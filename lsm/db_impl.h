@@ -55,6 +55,8 @@ class DbImpl final : public Db, private ReadSampler {
   io::Result<std::vector<std::optional<PinnedValue>>> MultiGet(
       const ReadOptions& options, std::span<const std::string> keys) override;
   std::unique_ptr<Iterator> NewIterator(const ReadOptions& options) override;
+  io::Status Scan(const ReadOptions& options, std::string_view begin, const ScanPlace& place,
+                  const ScanVisit& visit) override;
   int64_t Counter(uint8_t id) const override;
   SequenceNumber AcquireSnapshot() override;
   void ReleaseSnapshot(SequenceNumber snapshot) override;
@@ -71,6 +73,8 @@ class DbImpl final : public Db, private ReadSampler {
   void SetDeleteDeadline(int64_t ms) override;
   void SetCommitInterval(int64_t ms) override;
   void SetCacheBytes(uint64_t bytes) override;
+  void SetValueCompression(int zstd_level) override;
+  io::Result<SpaceStats> Space() override;
   DbStats Stats() const override;
 
  private:

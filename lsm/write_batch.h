@@ -2,11 +2,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "io/base/status.h"
 #include "lsm/key.h"
+#include "lsm/values/value_reference.h"
 
 namespace terracefs::lsm {
 
@@ -23,6 +27,11 @@ class WriteBatch {
   void Put(std::string_view key, std::string_view value);
   // The value in two pieces, so that a caller with a header and a body need not join them first.
   void Put(std::string_view key, std::string_view value_head, std::string_view value_tail);
+  // As Put, for a value of kValuePageBytes that belongs in a value file: log, tables and compaction
+  // carry a reference only, unless the engine finds it cheaper to keep the value with its key. The
+  // key is copied, the value is not: its memory must stay as it is until Db::Write has returned.
+  // Such puts count as the last ones of the batch, in the order in which they were made.
+  void PutPage(std::string_view key, std::string_view value);
   void Delete(std::string_view key);
   // Everything in [begin, end) is dead: every version, for good, whatever its sequence. The caller
   // promises that the range is never written again and never read again (what a read of it would
@@ -36,13 +45,24 @@ class WriteBatch {
 
   void Clear();
   void Reserve(size_t bytes) { representation_.reserve(bytes); }
+  // Entries of the representation: pages are not among them before the engine has put them there.
   uint32_t count() const { return count_; }
-  bool empty() const { return count_ == 0; }
+  bool empty() const { return count_ == 0 && pages_.empty(); }
   size_t bytes() const { return representation_.size(); }
   // Of the largest key and value put or deleted.
   size_t key_bytes_max() const { return key_bytes_max_; }
   size_t value_bytes_max() const { return value_bytes_max_; }
   const std::string& representation() const { return representation_; }
+
+  // For the engine: the pages, and what it puts in their place.
+  size_t page_count() const { return pages_.size(); }
+  // Puts all pages as values of their own; there are none left.
+  void PutPagesInline();
+  // Puts references to where the pages lie now (one for each, encoded by ValueReference); there are
+  // none left.
+  void PutPagesAsReferences(std::span<const ValueReference> references);
+  const std::vector<std::string_view>& pages() const { return pages_; }
+
   // Gives the bytes away; the batch is empty afterwards.
   std::string TakeRepresentation();
 
@@ -57,6 +77,12 @@ class WriteBatch {
   uint32_t count_ = 0;
   size_t key_bytes_max_ = 0;
   size_t value_bytes_max_ = 0;
+  std::vector<std::string_view> pages_;
+  std::vector<size_t> page_key_ends_;  // in page_keys_
+  std::string page_keys_;
+
+  std::string_view PageKey(size_t index) const;
+  void ClearPages();
 };
 
 }  // namespace terracefs::lsm

@@ -59,6 +59,7 @@ struct TableBuilder::Rep {
   uint64_t block_entries = 0;  // of the open block
   uint64_t block_tombstones = 0;
   std::string last_key;
+  ValueReference last_reference;
   bool finished = false;
   io::Status status;
 };
@@ -123,8 +124,10 @@ io::Status TableBuilder::Add(std::string_view internal_key, std::string_view val
       r.block.EstimatedBytes() + internal_key.size() + value.size() > 2 * r.options.block_bytes) {
     TRY(r.EndBlock());
   }
+  io::Status counted = CountEntry(internal_key, value, first || UserKey(r.last_key) != user_key,
+                                  &r.last_reference, &r.info);
+  if (!counted.ok()) return r.Fail(std::move(counted));
   r.block.Add(internal_key, value);
-  CountEntry(internal_key, value, first || UserKey(r.last_key) != user_key, &r.info);
   ++r.block_entries;
   if (KeyKind(internal_key) == EntryKind::kDelete) ++r.block_tombstones;
   r.last_key = internal_key;

@@ -4,10 +4,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "io/rate_limiter.h"
 #include "io/storage.h"
 #include "lsm/key.h"
+#include "lsm/values/value_reference.h"
 
 namespace terracefs::lsm {
 
@@ -20,6 +22,16 @@ struct TableOptions {
   double filter_bits_per_key = 10;
   bool (*filter_key)(std::string_view user_key) = nullptr;
 };
+
+// What a table refers to in one value file.
+struct ValueUse {
+  FileNumber file = 0;
+  uint64_t bytes = 0;     // the sum of ValueReference::ShareBytes
+  uint64_t end_page = 0;  // largest ValueReference::end_page
+  bool operator==(const ValueUse&) const = default;
+};
+// Adds to the use of the reference's file, which is found or made in `uses`.
+void AddValueUse(const ValueReference& reference, std::vector<ValueUse>* uses);
 
 // What is known of a finished table; goes into the manifest (lsm/manifest/version_edit.h) and,
 // except file_bytes, into the table's own properties block.
@@ -36,6 +48,12 @@ struct TableInfo {
   std::string largest;
   SequenceNumber smallest_sequence = 0;
   SequenceNumber largest_sequence = 0;
+  // Of the entries that are references, hidden ones included.
+  std::vector<ValueUse> value_uses;  // by ascending file number
+  uint64_t value_pages = 0;          // how many there are
+  // Runs of references in which each value lies in its file right behind (or in the record of) that
+  // of the entry before: value_pages / value_runs pages can be read at a time.
+  uint64_t value_runs = 0;
 };
 
 // Writes one sorted table. Not thread-safe. Nothing is durable before Finish returned ok.

@@ -1,6 +1,7 @@
 #include "tests/support/memory_db.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "io/base/check.h"
@@ -194,6 +195,7 @@ void MemoryDb::DropLocked(std::string_view begin, std::string_view end) {
 
 Status MemoryDb::Write(lsm::WriteBatch&& batch, bool /*durable*/) {
   lsm::WriteBatch taken = std::move(batch);
+  taken.PutPagesInline();
   io::MutexLock hold(mutex_);
   if (write_failure_ && writes_until_failure_-- == 0) {
     return *std::exchange(write_failure_, std::nullopt);
@@ -254,6 +256,22 @@ Result<std::vector<std::optional<lsm::PinnedValue>>> MemoryDb::MultiGet(
 
 std::unique_ptr<lsm::Iterator> MemoryDb::NewIterator(const lsm::ReadOptions& options) {
   return std::make_unique<MemoryDbIterator>(this, options);
+}
+
+Status MemoryDb::Scan(const lsm::ReadOptions& options, std::string_view begin,
+                      const ScanPlace& place, const ScanVisit& visit) {
+  const std::unique_ptr<lsm::Iterator> entries = NewIterator(options);
+  for (entries->Seek(begin); entries->Valid(); entries->Next()) {
+    std::string_view value = entries->value();
+    std::byte* const out =
+        place && value.size() == lsm::kValuePageBytes ? place(entries->key()) : nullptr;
+    if (out != nullptr) {
+      std::memcpy(out, value.data(), value.size());
+      value = {reinterpret_cast<const char*>(out), value.size()};
+    }
+    if (!visit(entries->key(), value)) return Status::Ok();
+  }
+  return entries->status();
 }
 
 int64_t MemoryDb::Counter(uint8_t id) const {

@@ -57,6 +57,8 @@ class MemoryDb final : public lsm::Db {
   io::Result<std::vector<std::optional<lsm::PinnedValue>>> MultiGet(
       const lsm::ReadOptions& options, std::span<const std::string> keys) override;
   std::unique_ptr<lsm::Iterator> NewIterator(const lsm::ReadOptions& options) override;
+  io::Status Scan(const lsm::ReadOptions& options, std::string_view begin, const ScanPlace& place,
+                  const ScanVisit& visit) override;
   int64_t Counter(uint8_t id) const override;
   lsm::SequenceNumber AcquireSnapshot() override;
   void ReleaseSnapshot(lsm::SequenceNumber snapshot) override;
@@ -74,6 +76,9 @@ class MemoryDb final : public lsm::Db {
   void SetGarbageRatio(double /*ratio*/) override {}
   void SetDeleteDeadline(int64_t /*ms*/) override {}
   void SetCommitInterval(int64_t /*ms*/) override {}
+  void SetValueCompression(int) override {}
+  io::Result<lsm::SpaceStats> Space() override { return space_; }
+  void SetSpace(const lsm::SpaceStats& space) { space_ = space; }
   void SetCacheBytes(uint64_t /*bytes*/) override {}
   lsm::DbStats Stats() const override { return {}; }
 
@@ -113,6 +118,7 @@ class MemoryDb final : public lsm::Db {
   std::optional<io::Status> write_failure_ GUARDED_BY(mutex_);
   bool stalled_ GUARDED_BY(mutex_) = false;
   std::atomic<uint64_t> room_bytes_{uint64_t{1} << 40};
+  lsm::SpaceStats space_;
 };
 
 }  // namespace terracefs::testing

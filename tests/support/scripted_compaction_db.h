@@ -69,6 +69,19 @@ class ScriptedCompactionDb final : public lsm::Db {
   std::unique_ptr<lsm::Iterator> NewIterator(const lsm::ReadOptions& options) override {
     return db_.NewIterator(options);
   }
+  io::Status Scan(const lsm::ReadOptions& options, std::string_view begin, const ScanPlace& place,
+                  const ScanVisit& visit) override {
+    return db_.Scan(options, begin, place, visit);
+  }
+  void SetValueCompression(int level) override {
+    io::MutexLock lock(mutex_);
+    value_zstd_level_ = level;
+  }
+  int value_zstd_level() const {
+    io::MutexLock lock(mutex_);
+    return value_zstd_level_;
+  }
+  io::Result<lsm::SpaceStats> Space() override { return db_.Space(); }
   int64_t Counter(uint8_t id) const override { return db_.Counter(id); }
   lsm::SequenceNumber AcquireSnapshot() override { return db_.AcquireSnapshot(); }
   void ReleaseSnapshot(lsm::SequenceNumber snapshot) override { db_.ReleaseSnapshot(snapshot); }
@@ -118,6 +131,7 @@ class ScriptedCompactionDb final : public lsm::Db {
   lsm::CompactionRequest request_ GUARDED_BY(mutex_);
   lsm::DbStats stats_ GUARDED_BY(mutex_);
   uint64_t cache_bytes_ GUARDED_BY(mutex_) = 0;
+  int value_zstd_level_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace terracefs::testing

@@ -1,0 +1,3 @@
+#include "lsm/values/value_files.h"
+
+namespace terracefs::lsm {}  // namespace terracefs::lsm
