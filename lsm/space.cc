@@ -85,4 +85,36 @@ void DbImpl::RefreshValueSizes() {
       std::memory_order_relaxed);
 }
 
+// Values are put in order, and files with little garbage vacuumed, while nobody would feel it.
+void DbImpl::ObserveQuiet() {
+  constexpr int64_t kQuietNs = 2'000'000'000;
+  const uint64_t written = written_bytes_.load(std::memory_order_relaxed);
+  const int64_t now_ns = options_.clock->SteadyNs();
+  if (written != quiet_written_bytes_) {
+    quiet_written_bytes_ = written;
+    quiet_since_ns_ = now_ns;
+  }
+  const bool quiet = now_ns - quiet_since_ns_ >= kQuietNs;
+  if (quiet_.exchange(quiet, std::memory_order_relaxed) || !quiet) return;
+  io::MutexLock lock(jobs_mutex_);
+  work_wanted_.NotifyAll();
+}
+
+void DbImpl::RefreshValueGarbage() {
+  const Shape shape = versions_.shape();
+  ValueScope scope;
+  {
+    io::MutexLock lock(jobs_mutex_);
+    scope = ScopeLocked();
+  }
+  const ValueGarbage garbage =
+      MeasureValueGarbage(*shape.version, scope, garbage_ratio_.load(),
+                          FullValueFileBytes(0, options_.value_file_bytes));
+  garbage_slows_.store(garbage.slows, std::memory_order_relaxed);
+  if (!garbage.presses) return;
+  // What presses may have come by memtables that changed no table.
+  io::MutexLock lock(jobs_mutex_);
+  work_wanted_.NotifyAll();
+}
+
 }  // namespace terracefs::lsm

@@ -63,7 +63,7 @@ class MergeLoop {
 
   // The next entry of the output.
   io::Status Emit(std::string_view key, std::string_view value) {
-    if (cutter_.ShouldCutBefore(UserKey(key), writer_.open_table_bytes()) &&
+    if (cutter_.ShouldCutBefore(UserKey(key), writer_.open_table_weight()) &&
         writer_.has_open_table()) {
       TRY(writer_.Cut());
       cutter_.Restart();
@@ -84,7 +84,8 @@ class MergeLoop {
 
   io::Status CountHidden() {
     if (KeyKind(input_.key()) != EntryKind::kReference) return io::Status::Ok();
-    hidden_value_bytes_ += TRY(ValueReference::Decode(input_.value())).ShareBytes();
+    hidden_value_bytes_ += TRY(ValueReference::Decode(input_.value()))
+    .ShareBytes();
     return io::Status::Ok();
   }
 
