@@ -114,7 +114,10 @@ void DbImpl::FlushLoop() noexcept {
     if (!status.ok() && !status.Is(io::StatusCode::kShuttingDown)) {
       io::LsmLog().error("flush: {}", status.ToString());
     }
-    if (status.Is(io::StatusCode::kNoSpace)) recycler_->ReleaseSpace();
+    if (status.Is(io::StatusCode::kNoSpace)) {
+      recycler_->ReleaseSpace();
+      value_log_->EndFile().IgnoreError("it may or may not give back what it has reserved");
+    }
     lock.Lock();
     flush_error_ = status;
     job_done_.NotifyAll();
@@ -216,12 +219,13 @@ void DbImpl::PurgeObsolete() {
   // What is taken was let go of before; so if no change of the manifest has failed by now, no
   // failed one let go of it.
   const std::vector<FileNumber> tables = versions_.obsolete_tables()->TakeAll();
-  const std::vector<FileNumber> value_files = value_files_.TakeObsolete();
+  const std::vector<ValueFiles::Obsolete> value_files = value_files_.TakeObsolete();
   if (!versions_.error().ok()) return;
-  for (const FileNumber number : value_files) {
-    storage_.Remove(FileName(FileKind::kBlob, number))
+  for (const ValueFiles::Obsolete& file : value_files) {
+    storage_.Remove(FileName(FileKind::kBlob, file.number))
         .IgnoreError("no table and no log refers to it; the next open removes it");
-    value_files_.Forget(number);
+    value_files_.Forget(file.number);
+    removed_value_bytes_.fetch_add(file.bytes, std::memory_order_relaxed);
   }
   for (const FileNumber number : tables) {
     table_cache_.Evict(number);

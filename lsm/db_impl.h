@@ -124,6 +124,7 @@ class DbImpl final : public Db, private ReadSampler {
   Pressure WritePressure() const;
   WritePacer::Load FlushLoad() const;
   WritePacer::Load Level0Load() const;
+  WritePacer::Load ValueLoad() const;
   uint64_t FlushProgress() const;
   void ObserveFlush(bool flushing) EXCLUDES(pacer_mutex_);
   void ObserveLevel0Locked() REQUIRES(jobs_mutex_) EXCLUDES(pacer_mutex_);
@@ -205,6 +206,8 @@ class DbImpl final : public Db, private ReadSampler {
       EXCLUDES(jobs_mutex_);
   io::Status Vacuum(ManualJob& job, double share_min, FileNumber limit) EXCLUDES(jobs_mutex_);
   io::Status VacuumPass(ManualJob& job, FileNumber limit) EXCLUDES(jobs_mutex_);
+  double VacuumShare(const CompactionRequest& request) const;
+  CompactionEstimate EstimateVacuum(const CompactionRequest& request) const;
   uint64_t TableAndValueBytes() const;
   io::Status RunSlice(ManualJob& job, JobSlot& slot) EXCLUDES(jobs_mutex_);
   io::Status MayGoOn(ManualJob& job) const;
@@ -249,6 +252,7 @@ class DbImpl final : public Db, private ReadSampler {
   mutable io::Mutex pacer_mutex_;
   WritePacer flush_pacer_ GUARDED_BY(pacer_mutex_){options_.memtable_bytes / 2};
   WritePacer level0_pacer_ GUARDED_BY(pacer_mutex_){options_.memtable_bytes / 2};
+  WritePacer value_pacer_ GUARDED_BY(pacer_mutex_){options_.value_file_bytes};
 
   // With kRateAuto; held while the limiter's rate is set, so that a fixed rate has the last word.
   io::Mutex rate_mutex_;
@@ -308,8 +312,13 @@ class DbImpl final : public Db, private ReadSampler {
   std::atomic<uint64_t> free_bytes_{UINT64_MAX};  // of the disk, at the last look
   // Nobody has written for a while.
   std::atomic<bool> quiet_{false};
-  // How much writers are to be delayed for the garbage in value files: ValueGarbage::slows.
-  std::atomic<double> garbage_slows_{0};
+  // Garbage in value files at the last look, and from where on writers are delayed for it; limit 0:
+  // they are not.
+  std::atomic<uint64_t> value_garbage_bytes_{0};
+  std::atomic<uint64_t> value_garbage_begin_bytes_{0};
+  std::atomic<uint64_t> value_garbage_limit_bytes_{0};
+  // Value files removed, less what was copied to have them removed.
+  std::atomic<uint64_t> removed_value_bytes_{0};
   uint64_t quiet_written_bytes_ = 0;    // of the upkeep thread
   int64_t quiet_since_ns_ = 0;          // the same
   LatencyWindow sync_latency_;          // of callers who had something to sync

@@ -216,19 +216,33 @@ std::vector<ManualSlice> DbImpl::PassesOf(const CompactionRequest& request, cons
   return passes;
 }
 
+double DbImpl::VacuumShare(const CompactionRequest& request) const {
+  return request.vacuum ? kVacuumShareMin : garbage_ratio_.load();
+}
+
+// The values that are to be moved; the tables that refer to them are little beside them.
+CompactionEstimate DbImpl::EstimateVacuum(const CompactionRequest& request) const {
+  CompactionEstimate estimate;
+  for (const ValueFileGarbage& file : MeasureValueFiles(*versions_.current())) {
+    if (static_cast<double>(file.GarbageBytes()) <
+        VacuumShare(request) * static_cast<double>(file.file_bytes)) {
+      continue;
+    }
+    estimate.bytes_read += file.used_bytes;
+    estimate.bytes_written += file.used_bytes;
+    estimate.bytes_reclaimed += file.GarbageBytes();
+  }
+  estimate.passes.push_back({kVacuumPassName, estimate.bytes_read, estimate.bytes_written});
+  return estimate;
+}
+
 io::Status DbImpl::VacuumPass(ManualJob& job, FileNumber limit) {
-  const double share_min = job.request.vacuum ? kVacuumShareMin : garbage_ratio_.load();
   ++job.progress.pass_index;
   job.progress.pass = kVacuumPassName;
   job.progress.bytes_done = job.slices_done_bytes = job.progress.bytes_total = 0;
-  for (const ValueFileGarbage& file : MeasureValueFiles(*versions_.current())) {
-    if (static_cast<double>(file.GarbageBytes()) >=
-        share_min * static_cast<double>(file.file_bytes)) {
-      job.progress.bytes_total += file.used_bytes;
-    }
-  }
+  job.progress.bytes_total = EstimateVacuum(job.request).bytes_read;
   job.Report();
-  TRY(Vacuum(job, share_min, limit));
+  TRY(Vacuum(job, VacuumShare(job.request), limit));
   job.progress.bytes_done = job.progress.bytes_total;
   job.Report();
   return io::Status::Ok();
@@ -325,10 +339,14 @@ io::Result<CompactionEstimate> DbImpl::EstimateCompaction(const CompactionReques
     const std::vector<ManualSlice> passes = PassesOf(request, *shape.version, kFileNumberMax);
     tables = TRY(EstimatePasses(environment_, context, passes, stop));
   }
-  estimate.passes.insert(estimate.passes.end(), tables.passes.begin(), tables.passes.end());
-  estimate.bytes_read = tables.bytes_read;
-  estimate.bytes_written = tables.bytes_written;
-  estimate.bytes_reclaimed = tables.bytes_reclaimed;
+  std::vector<CompactionEstimate> parts = {std::move(tables)};
+  if (request.reclaim_bytes == 0 && VacuumsToo(request)) parts.push_back(EstimateVacuum(request));
+  for (const CompactionEstimate& part : parts) {
+    estimate.passes.insert(estimate.passes.end(), part.passes.begin(), part.passes.end());
+    estimate.bytes_read += part.bytes_read;
+    estimate.bytes_written += part.bytes_written;
+    estimate.bytes_reclaimed += part.bytes_reclaimed;
+  }
   return estimate;
 }
 
