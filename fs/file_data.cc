@@ -85,7 +85,7 @@ Status StageSizeChange(lsm::Db& db, InodeAllocator& allocator, bool may_wait, In
   if (new_size >= old.size || old.page_count == 0) return Status::Ok();
   if (new_size == 0) {
     record.data_id = TRY(allocator.Allocate(may_wait));
-    transaction->DropGroup(Domain::kExtent, old.data_id);
+    transaction->DropGroup(Domain::kExtent, old.data_id, old.page_count);
     StageRemovedCount(old.page_count, &record, transaction);
     return Status::Ok();
   }
@@ -96,6 +96,7 @@ Status StageSizeChange(lsm::Db& db, InodeAllocator& allocator, bool may_wait, In
   if (going_max <= kTrimBatchPageCount) {
     uint64_t removed_count = 0;
     TRY(StagePageRemoval(db, may_wait, old, first, &removed_count, transaction));
+    transaction->batch().NoteReplaced(removed_count * kPageBytes);
     StageRemovedCount(removed_count, &record, transaction);
     return Status::Ok();
   }
@@ -125,6 +126,7 @@ Status FinishTrim(lsm::Db& db, Inode& inode) {
     more = pages.size() == kTrimBatchPageCount;
     Transaction transaction(db, /*may_wait=*/true);
     for (const uint64_t page : pages) transaction.batch().Delete(ExtentKey(data_id, page));
+    transaction.batch().NoteReplaced(pages.size() * kPageBytes);
     InodeRecord& record = transaction.Edit(inode);
     StageRemovedCount(pages.size(), &record, &transaction);
     if (more) {

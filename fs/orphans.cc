@@ -22,7 +22,8 @@ void StageRemoval(Inode& inode, bool recorded, Transaction* transaction) {
   if (record.xattr_list_bytes > 0) transaction->DropGroup(Domain::kXattr, ino);
   // Also for inodes without pages: then the dead ranges of neighbouring numbers join, and the
   // engine can remove whole tables of dead files without reading them.
-  transaction->DropGroup(Domain::kExtent, record.is_regular() ? record.data_id : ino);
+  transaction->DropGroup(Domain::kExtent, record.is_regular() ? record.data_id : ino,
+                         record.page_count);
   if (record.trim_pending) transaction->batch().Delete(TrimKey(record.data_id));
   if (record.is_directory() && record.next_cookie > kFirstCookie) {
     transaction->DropGroup(Domain::kDirent, ino);

@@ -22,6 +22,8 @@ constexpr int64_t kMergeRetryMinNs = 1'000'000'000;
 constexpr int64_t kMergeRetryMaxNs = 32 * kMergeRetryMinNs;
 // Deletions wait at most this long in the active memtable before it is flushed for their sake.
 constexpr int64_t kDeletionFlushMaxSeconds = 15;
+// ... but not those that give back so much.
+constexpr uint64_t kDeadBytesFlushed = 16 * io::kMiB;
 
 }  // namespace
 
@@ -96,6 +98,7 @@ void DbImpl::OnRotate(std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> 
   }
   immutables_.push_back({std::move(full), last_sequence, active_log_, next_log});
   active_log_ = next_log;
+  unflushed_dead_bytes_.store(0, std::memory_order_relaxed);
   immutable_count_.store(immutables_.size(), std::memory_order_relaxed);
   flush_wanted_.NotifyAll();
   upkeep_wanted_.NotifyAll();
@@ -143,7 +146,12 @@ io::Status DbImpl::FlushOne(const Immutable& immutable) {
     (*edit.counters)[id] += immutable.table->counter_deltas()[id];
   }
   if (immutable.next_log != 0) edit.log_number = immutable.next_log;
-  return Install(std::move(edit), immutable.table.get());
+  uint64_t kept = 0;
+  for (const VersionEdit::AddedFile& added : edit.added_files) kept += ValueBytes(*added.file);
+  TRY(Install(std::move(edit), immutable.table.get()));
+  hidden_hint_bytes_.fetch_sub(static_cast<int64_t>(immutable.table->value_bytes() - kept),
+                               std::memory_order_relaxed);
+  return io::Status::Ok();
 }
 
 io::Status DbImpl::FlushOldest() {
@@ -299,10 +307,21 @@ DbImpl::JobSlot::~JobSlot() {
   db_.work_wanted_.NotifyAll();
 }
 
-ValueScope DbImpl::ScopeLocked() const {
+ValueScope DbImpl::ScopeLocked(const Version& version) const {
   ValueScope scope;
-  for (const ValueUse& use : UnflushedUses()) scope.unflushed[use.file] = use.bytes;
-  scope.hidden_share = hidden_share_;
+  uint64_t newer = 0;
+  for (const ValueUse& use : UnflushedUses()) {
+    scope.unflushed[use.file] = use.bytes;
+    newer += use.bytes;
+  }
+  for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
+    for (const FileRef& table : version.files(level)) newer += ValueBytes(*table);
+  }
+  // Each newer entry hides one older one at most.
+  const auto hidden = static_cast<double>(hidden_hint_bytes_.load(std::memory_order_relaxed));
+  if (newer > 0) scope.hidden_share = std::clamp(hidden / static_cast<double>(newer), 0.0, 1.0);
+  scope.dead_bytes =
+      static_cast<uint64_t>(std::max<int64_t>(dead_hint_bytes_.load(std::memory_order_relaxed), 0));
   if (const FileNumber active = value_log_->active_file(); active != 0) {
     scope.writing.insert(active);
   }
@@ -330,20 +349,25 @@ PickContext DbImpl::ContextLocked(const Shape& shape, const ValueScope* values) 
 
 std::optional<CompactionPlan> DbImpl::PickLocked(const Shape& shape) {
   if (options_.disable_automatic_compaction) return std::nullopt;
-  const ValueScope scope = ScopeLocked();
+  const ValueScope scope = ScopeLocked(*shape.version);
   return PickCompaction(ContextLocked(shape, &scope));
 }
 
-// What the newer side of a merge hid of the values below: the next ones will find about as much.
-void DbImpl::NoteHidden(const CompactionPlan& plan, uint64_t hidden_value_bytes) {
-  constexpr double kWeightOfLast = 0.3;
-  if (plan.output_level <= plan.level) return;
-  uint64_t newer = 0;
-  for (const FileRef& file : plan.inputs[0]) newer += ValueBytes(*file);
-  if (newer == 0) return;
-  const double share =
-      std::min(1.0, static_cast<double>(hidden_value_bytes) / static_cast<double>(newer));
-  hidden_share_ += kWeightOfLast * (share - hidden_share_);
+// What a job no longer refers to counts as garbage that is known, so writers' hints of it are done
+// with.
+void DbImpl::NoteFound(const CompactionPlan& plan, const VersionEdit& edit,
+                       uint64_t hidden_value_bytes) {
+  hidden_hint_bytes_.fetch_sub(static_cast<int64_t>(hidden_value_bytes), std::memory_order_relaxed);
+  uint64_t before = 0;
+  uint64_t after = 0;
+  for (const auto& side : plan.inputs) {
+    for (const FileRef& file : side) before += ValueBytes(*file);
+  }
+  for (const VersionEdit::AddedFile& added : edit.added_files) after += ValueBytes(*added.file);
+  // Copies may take more or less than their originals.
+  if (plan.MovesValues() || before <= after + hidden_value_bytes) return;
+  dead_hint_bytes_.fetch_sub(static_cast<int64_t>(before - after - hidden_value_bytes),
+                             std::memory_order_relaxed);
 }
 
 // It is not known what exactly is damaged, a table or a value: all of the job's are left alone.
@@ -455,13 +479,13 @@ io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& sto
         {plan.level, std::string(plan.inputs[0].back()->largest_user_key())});
   }
   const size_t output_count = edit.added_files.size();
-  TRY(Install(std::move(edit), nullptr));
+  TRY(Install(edit, nullptr));
+  NoteFound(plan, edit, hidden_value_bytes);
   slot.SetDone();
   const int64_t took_ns = options_.clock->SteadyNs() - begin_ns;
   {
     io::MutexLock lock(jobs_mutex_);
     ++jobs_done_;
-    NoteHidden(plan, hidden_value_bytes);
     if (plan.kind == CompactionPlan::Kind::kMove) trivial_moves_ += plan.inputs[0].size();
     if (plan.kind == CompactionPlan::Kind::kDropOnly) delete_only_ += plan.inputs[0].size();
     LevelJobs& jobs = level_jobs_[static_cast<size_t>(plan.output_level)];
@@ -578,9 +602,11 @@ void DbImpl::UpkeepOnce() {
   ObserveQuiet();
   RefreshValueGarbage();
   const int64_t oldest = queue_->active_memtable()->oldest_deletion_seconds();
-  // On a full disk somebody is waiting for the space.
+  // On a full disk somebody is waiting for the space; and much of it is worth a small table.
+  const bool is_urgent = !HasRoomForLog() ||
+                         unflushed_dead_bytes_.load(std::memory_order_relaxed) >= kDeadBytesFlushed;
   const int64_t patience_s =
-      HasRoomForLog() ? std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds) : 0;
+      is_urgent ? 0 : std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds);
   if (oldest != 0 && NowSeconds() - oldest >= patience_s) {
     if (const io::Status status = queue_->Rotate(); !status.ok()) {
       io::LsmLog().warn("ending the memtable for its deletions: {}", status.ToString());

@@ -406,11 +406,19 @@ io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {
   if (!batch.empty()) {
     const size_t bytes = batch.bytes() + batch.page_count() * kValuePageBytes;
     TRY(Throttle(bytes));
+    const double stored_share = stored_share_.load(std::memory_order_relaxed);
+    const auto replaced =
+        static_cast<int64_t>(static_cast<double>(batch.replaced_bytes()) * stored_share);
+    const auto dropped =
+        static_cast<int64_t>(static_cast<double>(batch.dropped_bytes()) * stored_share);
     std::vector<ValueFileRef> value_files;
     TRY(PlacePages(durable, &batch, &value_files));
     TRY(queue_->Write(std::move(batch), std::move(value_files)));
     room_bytes_.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
     written_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    hidden_hint_bytes_.fetch_add(replaced, std::memory_order_relaxed);
+    dead_hint_bytes_.fetch_add(dropped, std::memory_order_relaxed);
+    unflushed_dead_bytes_.fetch_add(static_cast<uint64_t>(dropped), std::memory_order_relaxed);
   }
   return durable ? TimedSync() : io::Status::Ok();
 }

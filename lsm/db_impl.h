@@ -219,8 +219,8 @@ class DbImpl final : public Db, private ReadSampler {
   // `values` as in PickContext; outlives it.
   PickContext ContextLocked(const Shape& shape, const ValueScope* values) const
       REQUIRES(jobs_mutex_);
-  ValueScope ScopeLocked() const REQUIRES(jobs_mutex_);
-  void NoteHidden(const CompactionPlan& plan, uint64_t hidden_value_bytes) REQUIRES(jobs_mutex_);
+  ValueScope ScopeLocked(const Version& version) const REQUIRES(jobs_mutex_);
+  void NoteFound(const CompactionPlan& plan, const VersionEdit& edit, uint64_t hidden_value_bytes);
   // Damaged inputs, or values, are left alone by automatic jobs until the store is opened again.
   void SetDamageAsideLocked(const CompactionPlan& plan) REQUIRES(jobs_mutex_);
   std::optional<CompactionPlan> PickLocked(const Shape& shape) REQUIRES(jobs_mutex_);
@@ -230,6 +230,7 @@ class DbImpl final : public Db, private ReadSampler {
   // Whether nobody writes; looked at by the upkeep thread.
   void ObserveQuiet() EXCLUDES(jobs_mutex_);
   void RefreshValueGarbage() EXCLUDES(jobs_mutex_);
+  void SettleHints(const Version& version, const ValueScope& scope);
 
   const Options options_;
   io::Storage& storage_;
@@ -278,7 +279,6 @@ class DbImpl final : public Db, private ReadSampler {
   io::Status compaction_error_ GUARDED_BY(jobs_mutex_);       // of the last automatic job
   CompactPointers compact_pointers_ GUARDED_BY(jobs_mutex_);
   std::set<FileNumber> avoided_value_files_ GUARDED_BY(jobs_mutex_);  // damaged ones
-  double hidden_share_ GUARDED_BY(jobs_mutex_) = 0;  // ValueScope's, of the last merges
   int running_count_ GUARDED_BY(jobs_mutex_) = 0;
   std::vector<const JobSlot*> level0_slots_ GUARDED_BY(jobs_mutex_);  // of the running jobs
   uint64_t level0_drained_bytes_ GUARDED_BY(jobs_mutex_) = 0;         // by those that are done
@@ -312,6 +312,13 @@ class DbImpl final : public Db, private ReadSampler {
   std::atomic<uint64_t> free_bytes_{UINT64_MAX};  // of the disk, at the last look
   // Nobody has written for a while.
   std::atomic<bool> quiet_{false};
+  // Bytes in value files that nothing will read any more, by what writers said, less what merges
+  // have found of it: hidden by newer entries, and in dead ranges. Estimates, also below 0.
+  std::atomic<int64_t> hidden_hint_bytes_{0};
+  std::atomic<int64_t> dead_hint_bytes_{0};
+  std::atomic<uint64_t> unflushed_dead_bytes_{0};  // of these, what came with the active memtable
+  // Of a page in a value file; less than its size if values are compressed.
+  std::atomic<double> stored_share_{1};
   // Garbage in value files at the last look, and from where on writers are delayed for it; limit 0:
   // they are not.
   std::atomic<uint64_t> value_garbage_bytes_{0};

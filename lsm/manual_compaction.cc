@@ -110,7 +110,7 @@ io::Status DbImpl::RunPicked(ManualJob& job, const ManualPick& pick,
   {
     io::MutexLock lock(jobs_mutex_);
     const Shape shape = versions_.shape();
-    const ValueScope scope = ScopeLocked();
+    const ValueScope scope = ScopeLocked(*shape.version);
     std::optional<CompactionPlan> plan = pick(ContextLocked(shape, &scope));
     if (!plan) return io::Status::Ok();
     if (in_use_.Conflicts(*plan)) {

@@ -65,6 +65,17 @@ io::Result<SpaceStats> DbImpl::Space() {
         break;
     }
   }
+  // What is hidden or dead is still referred to.
+  ValueScope scope;
+  {
+    io::MutexLock lock(jobs_mutex_);
+    scope = ScopeLocked(*version);
+  }
+  const uint64_t unknown =
+      std::min(MeasureValueGarbage(*version, scope, garbage_ratio_.load(), 0).unknown_bytes,
+               stats.value_bytes);
+  stats.value_bytes -= unknown;
+  stats.value_garbage_bytes += unknown;
   stats.table_garbage_bytes = std::min(stats.table_garbage_bytes, stats.table_bytes);
   return stats;
 }
@@ -75,8 +86,17 @@ void DbImpl::RefreshValueSizes() {
   constexpr uint64_t kMemtablesPerStore = 80;
   constexpr uint64_t kMemtablesPerFile = 16;
   uint64_t live = 0;
-  for (const ValueFileGarbage& file : MeasureValueFiles(*versions_.current())) {
-    live += file.used_bytes;
+  uint64_t pages = 0;
+  const std::shared_ptr<const Version> version = versions_.current();
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& table : version->files(level)) {
+      live += ValueBytes(*table);
+      pages += table->info.value_pages;
+    }
+  }
+  if (pages > 0) {
+    stored_share_.store(static_cast<double>(live) / static_cast<double>(pages * kValuePageBytes),
+                        std::memory_order_relaxed);
   }
   const uint64_t full = FullValueFileBytes(live, options_.value_file_bytes);
   full_value_file_bytes_.store(full, std::memory_order_relaxed);
@@ -100,13 +120,31 @@ void DbImpl::ObserveQuiet() {
   work_wanted_.NotifyAll();
 }
 
+// Hints that cannot be true any more, because what they were of was not in value files, say, must
+// not press for ever.
+void DbImpl::SettleHints(const Version& version, const ValueScope& scope) {
+  uint64_t newer = 0;
+  for (const auto& [file, bytes] : scope.unflushed) newer += bytes;
+  for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
+    for (const FileRef& table : version.files(level)) newer += ValueBytes(*table);
+  }
+  int64_t hidden = hidden_hint_bytes_.load(std::memory_order_relaxed);
+  const int64_t possible = std::clamp<int64_t>(hidden, 0, static_cast<int64_t>(newer));
+  if (hidden != possible) hidden_hint_bytes_.fetch_add(possible - hidden);
+  int64_t dead = dead_hint_bytes_.load(std::memory_order_relaxed);
+  const bool none_dead = version.drops().empty() && unflushed_dead_bytes_.load() == 0 &&
+                         immutable_count_.load(std::memory_order_relaxed) == 0;
+  if (dead < 0 || none_dead) dead_hint_bytes_.fetch_sub(dead);
+}
+
 void DbImpl::RefreshValueGarbage() {
   const Shape shape = versions_.shape();
   ValueScope scope;
   {
     io::MutexLock lock(jobs_mutex_);
-    scope = ScopeLocked();
+    scope = ScopeLocked(*shape.version);
   }
+  SettleHints(*shape.version, scope);
   const ValueGarbage garbage =
       MeasureValueGarbage(*shape.version, scope, garbage_ratio_.load(),
                           FullValueFileBytes(0, options_.value_file_bytes));

@@ -89,7 +89,8 @@ void WriteBatch::Delete(std::string_view key) {
   ++count_;
 }
 
-void WriteBatch::DropRange(std::string_view begin, std::string_view end) {
+void WriteBatch::DropRange(std::string_view begin, std::string_view end, uint64_t value_bytes) {
+  dropped_bytes_ += value_bytes;
   AppendHead(&representation_, EntryKind::kDropRange, begin);
   AppendLength(&representation_, end.size());
   representation_.append(end);
@@ -107,6 +108,7 @@ void WriteBatch::AddCounter(uint8_t id, int64_t delta) {
 void WriteBatch::Clear() {
   representation_.clear();
   ClearPages();
+  replaced_bytes_ = dropped_bytes_ = 0;
   count_ = 0;
   key_bytes_max_ = value_bytes_max_ = 0;
 }

@@ -37,7 +37,13 @@ class WriteBatch {
   // promises that the range is never written again and never read again (what a read of it would
   // see is unspecified). Costs O(1) bytes; the engine drops the entries wherever it meets them,
   // at any level, without tombstones, and whole tables without reading them.
-  void DropRange(std::string_view begin, std::string_view end);
+  // `value_bytes`: as for NoteReplaced, what lies in the range.
+  void DropRange(std::string_view begin, std::string_view end, uint64_t value_bytes = 0);
+  // A hint: about so many bytes of older values will never be read again once the puts and deletes
+  // of this batch are there. With it the engine knows of garbage before a merge finds it.
+  void NoteReplaced(uint64_t value_bytes) { replaced_bytes_ += value_bytes; }
+  uint64_t replaced_bytes() const { return replaced_bytes_; }
+  uint64_t dropped_bytes() const { return dropped_bytes_; }
 
   // Adds `delta` to the engine-kept sum `id` (< kCounterCount), atomically with the rest of the
   // batch: cheaper than a key that every batch rewrites. Read it with Db::Counter.
@@ -77,6 +83,8 @@ class WriteBatch {
   uint32_t count_ = 0;
   size_t key_bytes_max_ = 0;
   size_t value_bytes_max_ = 0;
+  uint64_t replaced_bytes_ = 0;  // hints
+  uint64_t dropped_bytes_ = 0;
   std::vector<std::string_view> pages_;
   std::vector<size_t> page_key_ends_;  // in page_keys_
   std::string page_keys_;

@@ -38,6 +38,7 @@ class PageWriter {
   Status Look(lsm::Db& db, bool may_wait);
   void Stage(Transaction* transaction);
   uint64_t added_count() const { return added_count_; }
+  uint64_t replaced_count() const { return end_ - first_ - added_count_; }
   // About what Stage adds to the batch: whole pages are not in it.
   size_t BatchBytes() const {
     return static_cast<size_t>(end_ - first_) * kPageOverheadBytes + 2 * kPageBytes;
@@ -173,6 +174,7 @@ Result<WriteOutcome> FileSystemImpl::Write(const OpContext& context, InodeNumber
   Transaction transaction(db_, context.may_wait);
   transaction.batch().Reserve(writer.BatchBytes() + kWriteOverheadBytes);
   writer.Stage(&transaction);
+  transaction.batch().NoteReplaced(writer.replaced_count() * kPageBytes);
   if (kill_suid_sgid) {
     StagePrivilegeLoss(inode, &transaction);
   } else {

@@ -14,6 +14,8 @@ constexpr uint64_t kManualSliceTables = 5;
 constexpr uint64_t kSelfLevelSliceTables = 4;  // K2
 // Level 0 is merged in itself once it is this much deeper than what starts a compaction.
 constexpr double kIntraLevel0Score = 1.5;
+// Rewriting a table sets free so many times its own bytes in value files: always worth it.
+constexpr uint64_t kDeadValuesPerTableByte = 8;
 // Never taken for worn out by reads before this many (A3).
 constexpr uint64_t kWastedReadsMin = 100;
 
@@ -134,6 +136,14 @@ std::optional<CompactionPlan> PickDue(const PickContext& context) {
   return std::nullopt;
 }
 
+// What the table refers to in dead ranges, at a guess.
+uint64_t DeadValueBytes(const FileMeta& file) {
+  if (file.drop_pending_since_seconds.load(std::memory_order_relaxed) == 0) return 0;
+  const double share = static_cast<double>(file.dead_bytes.load(std::memory_order_relaxed)) /
+                       static_cast<double>(std::max<uint64_t>(file.info.file_bytes, 1));
+  return static_cast<uint64_t>(std::min(share, 1.0) * static_cast<double>(ValueBytes(file)));
+}
+
 // What full of garbage a table of a level >= 1 is, if anything. (A level-0 table is young; its turn
 // comes soon.)
 Need GarbageNeed(const PickContext& context, int level, const FileMeta& file, const char** reason) {
@@ -142,6 +152,10 @@ Need GarbageNeed(const PickContext& context, int level, const FileMeta& file, co
           ratio * static_cast<double>(file.info.file_bytes) &&
       file.drop_pending_since_seconds.load(std::memory_order_relaxed) != 0) {
     *reason = "garbage";
+    return Need::kInPlace;
+  }
+  if (DeadValueBytes(file) >= kDeadValuesPerTableByte * file.info.file_bytes) {
+    *reason = "dead values";
     return Need::kInPlace;
   }
   if (!SnapshotsAllow(context, file)) return Need::kNone;

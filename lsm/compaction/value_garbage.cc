@@ -63,8 +63,9 @@ std::vector<ValueFileGarbage> MeasureValueFiles(const Version& version) {
 ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope,
                                  double garbage_ratio, uint64_t smallest_full_bytes) {
   ValueGarbage garbage;
-  uint64_t used = 0;
-  for (const auto& [number, bytes] : scope.unflushed) used += bytes;
+  uint64_t unflushed_bytes = 0;
+  for (const auto& [number, bytes] : scope.unflushed) unflushed_bytes += bytes;
+  uint64_t used = unflushed_bytes;
   for (ValueFileGarbage file : MeasureValueFiles(version)) {
     used += file.used_bytes;
     const auto unflushed = scope.unflushed.find(file.file);
@@ -76,7 +77,10 @@ ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope
       garbage.known_bytes += file.GarbageBytes();
     }
   }
-  garbage.unknown_bytes = std::min(HiddenBytes(version, scope.hidden_share), used);
+  garbage.unknown_bytes =
+      std::min(HiddenBytes(version, scope.hidden_share) +
+                   Scaled(unflushed_bytes, scope.hidden_share) + scope.dead_bytes,
+               used);
   garbage.live_bytes = used - garbage.unknown_bytes;
   garbage.limit_bytes =
       std::max(Scaled(garbage.live_bytes + garbage.GarbageBytes(), garbage_ratio * kLimitShare),

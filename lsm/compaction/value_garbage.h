@@ -30,6 +30,8 @@ struct ValueScope {
   // Of the values that levels above the deepest refer to, the share that hides an older one below:
   // what recent merges found. 0..1.
   double hidden_share = 0;
+  // Estimate of what tables refer to in dead ranges.
+  uint64_t dead_bytes = 0;
   // Being written, by the log or by jobs, or ended with batches on their way that refer to them:
   // never vacuumed, and no garbage yet.
   std::set<FileNumber> writing;
