@@ -14,7 +14,7 @@ namespace terracefs::lsm {
 
 // Garbage that may lie in value files, as a share of garbage_ratio of all their bytes. The rest is
 // for what nobody counts: files being written, copies of a vacuum whose source is still there.
-inline constexpr double kLimitShare = 0.56;
+inline constexpr double kLimitShare = 0.62;
 // ... but at least so many of the smallest full files: a small store cannot do better than that,
 // as files come and go as wholes.
 inline constexpr uint64_t kLiveFilesMin = 8;
