@@ -16,13 +16,11 @@ Status StageCutOfPage(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t new
   const size_t kept_bytes = new_size % kPageBytes;
   if (kept_bytes == 0) return Status::Ok();
   const uint64_t page = new_size / kPageBytes;
-  return ForEachPage(db, may_wait, data_id, page, page + 1, [&](uint64_t, std::string_view bytes) {
-    if (bytes.size() > kept_bytes) {
-      transaction->batch().Put(ExtentKey(data_id, page), std::string_view(&kInlineTag, 1),
-                               bytes.substr(0, kept_bytes));
-    }
-    return false;
-  });
+  const std::optional<lsm::PinnedValue> stored = TRY(FindPage(db, may_wait, data_id, page));
+  if (stored && stored->view().size() > kept_bytes) {
+    transaction->batch().Put(ExtentKey(data_id, page), stored->view().substr(0, kept_bytes));
+  }
+  return Status::Ok();
 }
 
 Status StagePageRemoval(lsm::Db& db, bool may_wait, const InodeRecord& old, uint64_t first,
@@ -36,7 +34,7 @@ Status StagePageRemoval(lsm::Db& db, bool may_wait, const InodeRecord& old, uint
     *removed_count = end - first;
     return Status::Ok();
   }
-  return ForEachPage(db, may_wait, old.data_id, first, end, [&](uint64_t page, std::string_view) {
+  return ForEachPageKey(db, may_wait, old.data_id, first, end, [&](uint64_t page) {
     transaction->batch().Delete(ExtentKey(old.data_id, page));
     ++*removed_count;
     return true;
@@ -60,6 +58,23 @@ Status RecoverTrim(lsm::Db& db, InodeTable& table, InodeNumber ino) {
 }
 
 }  // namespace
+
+Result<std::optional<lsm::PinnedValue>> FindPage(lsm::Db& db, bool may_wait, uint64_t data_id,
+                                                 uint64_t page) {
+  lsm::ReadOptions options;
+  options.cache_only = !may_wait;
+  std::optional<lsm::PinnedValue> value = TRY(db.Get(options, ExtentKey(data_id, page)));
+  if (value) TRY(DecodePage(value->view()));
+  return value;
+}
+
+Result<uint64_t> PageOfKey(std::string_view key, uint64_t data_id) {
+  const std::optional<ParsedKey> parsed = ParseKey(key);
+  if (!parsed || parsed->domain != Domain::kExtent || parsed->id != data_id) {
+    return Status::Corruption("page key of a wrong shape");
+  }
+  return parsed->number;
+}
 
 Status StageSizeChange(lsm::Db& db, InodeAllocator& allocator, bool may_wait, Inode& inode,
                        uint64_t new_size, Transaction* transaction) {
@@ -102,11 +117,11 @@ Status FinishTrim(lsm::Db& db, Inode& inode) {
   while (more) {
     std::vector<uint64_t> pages;
     pages.reserve(kTrimBatchPageCount);
-    TRY(ForEachPage(db, /*may_wait=*/true, data_id, trim.first_page, UINT64_MAX,
-                    [&](uint64_t page, std::string_view) {
-                      pages.push_back(page);
-                      return pages.size() < kTrimBatchPageCount;
-                    }));
+    TRY(ForEachPageKey(db, /*may_wait=*/true, data_id, trim.first_page, UINT64_MAX,
+                       [&](uint64_t page) {
+                         pages.push_back(page);
+                         return pages.size() < kTrimBatchPageCount;
+                       }));
     more = pages.size() == kTrimBatchPageCount;
     Transaction transaction(db, /*may_wait=*/true);
     for (const uint64_t page : pages) transaction.batch().Delete(ExtentKey(data_id, page));

@@ -174,8 +174,9 @@ class FileSystem {
 
   virtual io::Result<SpaceUsage> StatFs() = 0;
   // Checks what must always hold of the tree (link counts, parents, listings against dirents, block
-  // counts, no orphaned records); each breach is one message. Reads everything.
-  virtual io::Result<std::vector<std::string>> CheckTree() = 0;
+  // counts, no orphaned records); each breach is one message. Reads every record, and with
+  // `read_data` the contents of every page.
+  virtual io::Result<std::vector<std::string>> CheckTree(bool read_data) = 0;
   // How many inodes the kernel still holds; 0 after a clean unmount's forgets (tests).
   virtual uint64_t LookupCountTotal() const = 0;
 };

@@ -70,8 +70,11 @@ io::Status DbImpl::Close() {
   if (queue_) status = queue_->Sync();
   StopThreads();
   queue_.reset();
+  value_files_.SetPagesInFlight(nullptr);
+  value_log_.reset();
   if (status.ok()) status = versions_.error();
   if (!options_.read_only) PurgeObsolete();
+  value_files_.StopCollecting();
   return status;
 }
 
@@ -121,6 +124,8 @@ void DbImpl::FlushLoop() noexcept {
 
 // Writes one memtable out and installs it; everything older is in tables already.
 io::Status DbImpl::FlushOne(const Immutable& immutable) {
+  // No table may refer to what is not durable. While recovering it is (SettleValueFiles).
+  if (value_log_) TRY(value_log_->Sync());
   const Shape shape = versions_.shape();
   // The log has it all: closing need not wait for the rest of a table.
   const auto stop = [this]() -> io::Status {
@@ -208,8 +213,17 @@ io::Status DbImpl::Install(VersionEdit edit, const MemTable* flushed) {
 }
 
 void DbImpl::PurgeObsolete() {
+  // What is taken was let go of before; so if no change of the manifest has failed by now, no failed
+  // one let go of it.
+  const std::vector<FileNumber> tables = versions_.obsolete_tables()->TakeAll();
+  const std::vector<FileNumber> value_files = value_files_.TakeObsolete();
   if (!versions_.error().ok()) return;
-  for (const FileNumber number : versions_.obsolete_tables()->TakeAll()) {
+  for (const FileNumber number : value_files) {
+    storage_.Remove(FileName(FileKind::kBlob, number))
+        .IgnoreError("no table and no log refers to it; the next open removes it");
+    value_files_.Forget(number);
+  }
+  for (const FileNumber number : tables) {
     table_cache_.Evict(number);
     storage_.Remove(FileName(FileKind::kTable, number))
         .IgnoreError("no version names it; the next open removes it");
@@ -507,7 +521,7 @@ void DbImpl::RefreshRoom() {
   const std::shared_ptr<const Version> version = versions_.current();
   for (int level = 0; level < kLevelCount; ++level) table_bytes += version->LevelBytes(level);
   const uint64_t least = 2 * options_.table_bytes + options_.memtable_bytes +
-                         (recycler_->KeptNumbers().empty() ? options_.log_file_bytes : 0);
+                         (recycler_->KeptNumbers().empty() ? recycler_->file_bytes() : 0);
   const uint64_t reserve =
       std::max(least, std::min((*free + table_bytes) / kReserveShare, io::kGiB)) + unflushed;
   reserve_bytes_.store(reserve, std::memory_order_relaxed);

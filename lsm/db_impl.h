@@ -22,7 +22,9 @@
 #include "lsm/db_iterator.h"
 #include "lsm/manifest/version_set.h"
 #include "lsm/table/table_cache.h"
+#include "lsm/values/value_log.h"
 #include "lsm/view.h"
+#include "lsm/wal/wal_reader.h"
 #include "lsm/wal/wal_recycler.h"
 #include "lsm/write_pacer.h"
 #include "lsm/write_queue.h"
@@ -91,14 +93,21 @@ class DbImpl final : public Db, private ReadSampler {
   void ChargeWastedReads(FileMeta* file, uint64_t count) EXCLUDES(jobs_mutex_);
   std::shared_ptr<const View> CurrentView() const EXCLUDES(view_mutex_);
   SequenceNumber ReadSequence(const ReadOptions& options) const;
-  io::Result<std::optional<PinnedValue>> GetFrom(const std::shared_ptr<const View>& view,
-                                                 SequenceNumber snapshot,
-                                                 const ReadOptions& options, std::string_view key,
-                                                 MissingBlock* missing);
+  io::Result<std::optional<PinnedEntry>> FindIn(const std::shared_ptr<const View>& view,
+                                                SequenceNumber snapshot, const ReadOptions& options,
+                                                std::string_view key, MissingBlock* missing);
+  io::Result<std::vector<std::optional<PinnedValue>>> ValuesOf(
+      const ReadOptions& options, std::vector<std::optional<PinnedEntry>> entries);
+  std::unique_ptr<VisibleIterator> NewEntryIterator(const ReadOptions& options);
   io::Result<std::optional<PinnedEntry>> GetFromTables(const Version& version,
                                                        SequenceNumber snapshot,
                                                        const ReadOptions& options,
                                                        std::string_view key, MissingBlock* missing);
+
+  // Writes.
+  bool PrefersInline(size_t page_bytes) const;
+  // Puts the batch's pages into the value log, or inline. `files` get what holds the former.
+  io::Status PlacePages(bool durable, WriteBatch* batch, std::vector<ValueFileRef>* files);
 
   // Back-pressure.
   io::Status Throttle(size_t batch_bytes) EXCLUDES(jobs_mutex_);
@@ -107,6 +116,7 @@ class DbImpl final : public Db, private ReadSampler {
     kNone,
     kBehind,     // a delay that grows with the backlog
     kLogWrites,  // the device does not keep up with the log
+    kValueWrites,  // nor with the value log
     kNextLog,    // has to be made
     kMemtables,  // as many as there may be wait for being flushed
     kLevel0,     // is at its stop trigger
@@ -119,6 +129,18 @@ class DbImpl final : public Db, private ReadSampler {
   void ObserveLevel0Locked() REQUIRES(jobs_mutex_) EXCLUDES(pacer_mutex_);
 
   // Recovery.
+  struct Replayed {
+    std::vector<Immutable> tables;  // oldest first
+    WalReplayResult result;
+    // What was referred to, with the first sequence of the batch.
+    std::vector<std::pair<SequenceNumber, ValueReference>> values;
+  };
+  io::Result<ValueFileRef> FindValueFile(FileNumber number);
+  io::Status HoldValueFiles(const Version& version);
+  io::Status SettleValueFiles(const Version& version, const std::vector<Immutable>& recovered);
+  io::Result<SequenceNumber> FirstWithoutValues(
+      const std::vector<std::pair<SequenceNumber, ValueReference>>& references);
+  io::Result<Replayed> ReplayUpTo(const std::vector<FileNumber>& logs, SequenceNumber end);
   io::Result<std::vector<Immutable>> ReplayOldLogs();
   io::Status StartLog(SequenceNumber last_sequence);
   io::Status ForgetOldLogs();
@@ -135,7 +157,7 @@ class DbImpl final : public Db, private ReadSampler {
   void LookForWork(AutoRate::Tick* tick) EXCLUDES(jobs_mutex_);
   io::Status TimedSync();
   void LogFileLoop() noexcept;
-  bool HasRoomForLog() const { return RoomBytes() > options_.log_file_bytes; }
+  bool HasRoomForLog() const { return RoomBytes() > recycler_->file_bytes(); }
   void CommitLoop() noexcept;
   void RefreshRoom() EXCLUDES(jobs_mutex_);
   io::Status FlushOne(const Immutable& immutable);
@@ -168,6 +190,10 @@ class DbImpl final : public Db, private ReadSampler {
   void UpkeepOnce() EXCLUDES(jobs_mutex_);
   void PurgeObsolete();
   io::Status VerifyFiles(const Version& version) REQUIRES(jobs_mutex_);
+  io::Status VerifyValues();
+  // What memtables refer to in value files.
+  std::vector<ValueUse> UnflushedUses() const EXCLUDES(jobs_mutex_);
+  void RefreshValueSizes() EXCLUDES(jobs_mutex_);
   void RefreshGarbage() EXCLUDES(jobs_mutex_, garbage_mutex_);
   // Manual compaction.
   struct ManualJob;
@@ -190,11 +216,13 @@ class DbImpl final : public Db, private ReadSampler {
   const Options options_;
   io::Storage& storage_;
   io::RateLimiter limiter_;
+  ValueFiles value_files_;  // outlives all that holds value files
   BlockCache block_cache_;
   TableCache table_cache_;
   VersionSet versions_;
   std::unique_ptr<WalRecycler> recycler_;
-  std::unique_ptr<WriteQueue> queue_;  // null when read-only
+  std::unique_ptr<ValueLog> value_log_;  // null when read-only, and while recovering
+  std::unique_ptr<WriteQueue> queue_;    // the same
   const JobEnvironment environment_;
 
   mutable io::Mutex view_mutex_;
@@ -265,6 +293,13 @@ class DbImpl final : public Db, private ReadSampler {
   std::atomic<int64_t> delete_deadline_ms_;
   std::atomic<int64_t> commit_interval_ms_;
   std::atomic<double> garbage_ratio_;
+  std::atomic<int> value_zstd_level_;
+  // In proportion to what the store holds; see RefreshValueSizes.
+  std::atomic<uint64_t> full_value_file_bytes_;
+  std::atomic<uint64_t> memtable_value_bytes_;
+  // Of users, pages included; and how many it were when somebody synced last.
+  std::atomic<uint64_t> written_bytes_{0};
+  std::atomic<uint64_t> written_bytes_at_sync_{uint64_t{0} - (uint64_t{1} << 40)};
   std::atomic<int> worker_count_;
   std::atomic<bool> stop_jobs_{false};
   std::atomic<bool> closed_{false};

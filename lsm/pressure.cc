@@ -76,6 +76,7 @@ void DbImpl::ObserveLevel0Locked() {
 // memtable is about to end. What is to be resolved first comes first.
 DbImpl::Pressure DbImpl::WritePressure() const {
   if (queue_->queued_chunk_count() >= kQueuedChunksStall) return Pressure::kLogWrites;
+  if (value_log_->IsBehind()) return Pressure::kValueWrites;
   if (queue_->nearly_full()) {
     if (!recycler_->has_ready()) return Pressure::kNextLog;
     if (immutable_count_.load(std::memory_order_relaxed) >=
@@ -134,6 +135,13 @@ io::Status DbImpl::WaitForRoom() {
       case Pressure::kLogWrites: {
         lock.Unlock();
         const io::Status status = queue_->WaitForChunks(kQueuedChunksStall);
+        lock.Lock();
+        TRY(status);
+        continue;
+      }
+      case Pressure::kValueWrites: {
+        lock.Unlock();
+        const io::Status status = value_log_->WaitForBuffers();
         lock.Lock();
         TRY(status);
         continue;

@@ -46,6 +46,7 @@ struct MergeJob {
 struct MergeResult {
   VersionEdit edit;  // swaps inputs and outputs; the outputs are durable
   size_t skipped_count = 0;
+  uint64_t hidden_value_bytes = 0;  // in value files, of entries that were dropped as hidden
 };
 
 // Merges the inputs of a plan of kind kMerge into tables of its output level. Whatever goes wrong,

@@ -4,6 +4,7 @@
 
 #include "lsm/compaction/garbage.h"
 #include "lsm/compaction/input_growth.h"
+#include "lsm/compaction/vacuum_picker.h"
 
 namespace terracefs::lsm {
 namespace {
@@ -298,6 +299,7 @@ std::optional<CompactionPlan> PickCompaction(const PickContext& context) {
   if (context.level0_only) return std::nullopt;
   if (auto plan = PickDue(context)) return plan;
   if (auto plan = pick_level0()) return plan;
+  if (auto plan = PickVacuum(context)) return plan;
   for (const int level : LevelsByUrgency(context)) {
     auto plan = context.options.picking == Options::Picking::kRatio
                     ? PickByRatio(context, level)
@@ -305,7 +307,8 @@ std::optional<CompactionPlan> PickCompaction(const PickContext& context) {
     if (plan) return plan;
   }
   if (auto plan = PickGarbage(context)) return plan;
-  return PickWastedReads(context);
+  if (auto plan = PickWastedReads(context)) return plan;
+  return PickScattered(context);
 }
 
 std::optional<int64_t> NextDueSeconds(const PickContext& context) {

@@ -21,6 +21,9 @@ struct JobEnvironment {
   TableCache& tables;
   io::RateLimiter& limiter;
   std::function<FileNumber()> new_file_number;
+  ValueFiles& value_files;
+  std::function<int()> value_zstd_level;
+  std::function<uint64_t()> full_value_file_bytes;
 };
 
 // How tables of a level are written, given where level 0 goes and the deepest level in use. Level 0

@@ -32,6 +32,7 @@ struct ValueUse {
 };
 // Adds to the use of the reference's file, which is found or made in `uses`.
 void AddValueUse(const ValueReference& reference, std::vector<ValueUse>* uses);
+void MergeValueUse(const ValueUse& use, std::vector<ValueUse>* uses);
 
 // What is known of a finished table; goes into the manifest (lsm/manifest/version_edit.h) and,
 // except file_bytes, into the table's own properties block.

@@ -64,7 +64,7 @@ io::Result<std::optional<PinnedEntry>> TableReader::Get(const ReadOptions& optio
   }
   PinnedEntry found;
   found.entry = {kind, KeySequence(cursor.key()), cursor.value()};
-  found.block = std::move(block);
+  found.owner = std::move(block);
   return std::optional<PinnedEntry>(std::move(found));
 }
 

@@ -18,7 +18,10 @@ using lsm::SequenceNumber;
 class MemoryDbIterator final : public lsm::Iterator {
  public:
   MemoryDbIterator(MemoryDb* db, const lsm::ReadOptions& options)
-      : db_(db), cache_only_(options.cache_only), upper_bound_(options.upper_bound) {
+      : db_(db),
+        cache_only_(options.cache_only),
+        keys_only_(options.keys_only),
+        upper_bound_(options.upper_bound) {
     pin_ = db->AcquireSnapshot();
     snapshot_ = std::min(options.snapshot, pin_);
   }
@@ -39,7 +42,10 @@ class MemoryDbIterator final : public lsm::Iterator {
     Move(std::string(key_), /*after=*/true);
   }
   std::string_view key() const override { return key_; }
-  std::string_view value() const override { return *value_; }
+  std::string_view value() const override {
+    if (keys_only_ && value_->size() == lsm::kValuePageBytes) return {};
+    return *value_;
+  }
   Status status() const override { return status_; }
 
  private:
@@ -63,6 +69,7 @@ class MemoryDbIterator final : public lsm::Iterator {
 
   MemoryDb* const db_;
   const bool cache_only_;
+  const bool keys_only_;
   const std::string_view upper_bound_;
   SequenceNumber pin_;
   SequenceNumber snapshot_;
@@ -115,6 +122,11 @@ uint64_t MemoryDb::write_count() const {
 uint64_t MemoryDb::written_bytes() const {
   io::MutexLock hold(mutex_);
   return written_bytes_;
+}
+
+uint64_t MemoryDb::page_put_count() const {
+  io::MutexLock hold(mutex_);
+  return page_put_count_;
 }
 
 uint64_t MemoryDb::read_count() const {
@@ -195,6 +207,7 @@ void MemoryDb::DropLocked(std::string_view begin, std::string_view end) {
 
 Status MemoryDb::Write(lsm::WriteBatch&& batch, bool /*durable*/) {
   lsm::WriteBatch taken = std::move(batch);
+  const size_t page_puts = taken.page_count();
   taken.PutPagesInline();
   io::MutexLock hold(mutex_);
   if (write_failure_ && writes_until_failure_-- == 0) {
@@ -202,6 +215,7 @@ Status MemoryDb::Write(lsm::WriteBatch&& batch, bool /*durable*/) {
   }
   ++write_count_;
   written_bytes_ += taken.bytes();
+  page_put_count_ += page_puts;
   return lsm::WriteBatch::ForEach(
       taken.representation(), taken.count(),
       [this](EntryKind kind, std::string_view key, std::string_view value)
@@ -243,6 +257,9 @@ Result<std::optional<lsm::PinnedValue>> MemoryDb::Get(const lsm::ReadOptions& op
   if (options.cache_only && BlocksLocked()) return Status::WouldBlock();
   Value value = FindLocked(key, options.snapshot);
   if (value == nullptr) return std::optional<lsm::PinnedValue>();
+  if (options.keys_only && value->size() == lsm::kValuePageBytes) {
+    return std::optional<lsm::PinnedValue>(std::in_place);
+  }
   const std::string_view view = *value;
   return std::optional<lsm::PinnedValue>(std::in_place, view, std::move(value));
 }

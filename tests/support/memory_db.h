@@ -17,7 +17,8 @@ namespace terracefs::testing {
 
 // A Db in a std::map, for tests of what stands on one. It takes the promise of DropRange by its
 // word: the range is really erased, and a CHECK fails if it is written or looked up again. (An
-// iterator may pass over it from outside.) Everything is durable at once. Safe from any thread.
+// iterator may pass over it from outside.) Everything is durable at once. With keys_only no value
+// of a page's size is given. Safe from any thread.
 class MemoryDb final : public lsm::Db {
  public:
   MemoryDb() = default;
@@ -36,8 +37,9 @@ class MemoryDb final : public lsm::Db {
   void SetStalled(bool stalled);
   uint64_t write_count() const;
   uint64_t written_bytes() const;
-  uint64_t read_count() const;    // Get, and MultiGet per key
-  std::string last_seek() const;  // where an iterator was last sent to
+  uint64_t page_put_count() const;  // WriteBatch::PutPage
+  uint64_t read_count() const;      // Get, and MultiGet per key
+  std::string last_seek() const;    // where an iterator was last sent to
   // Every live key.
   std::vector<std::string> Keys() const;
   // Past all checks and counters, to damage things.
@@ -110,6 +112,7 @@ class MemoryDb final : public lsm::Db {
   lsm::SequenceNumber sequence_ GUARDED_BY(mutex_) = 0;
   uint64_t write_count_ GUARDED_BY(mutex_) = 0;
   uint64_t written_bytes_ GUARDED_BY(mutex_) = 0;
+  uint64_t page_put_count_ GUARDED_BY(mutex_) = 0;
   uint64_t read_count_ GUARDED_BY(mutex_) = 0;
   std::string last_seek_ GUARDED_BY(mutex_);
   uint64_t would_block_one_in_ GUARDED_BY(mutex_) = 0;

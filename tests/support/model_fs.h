@@ -61,7 +61,9 @@ class ModelFs final : public fs::FileSystem {
   io::Status RemoveXattr(const fs::OpContext& context, fs::InodeNumber ino,
                          std::string_view name) override;
   io::Result<fs::SpaceUsage> StatFs() override { return fs::SpaceUsage{}; }
-  io::Result<std::vector<std::string>> CheckTree() override { return std::vector<std::string>(); }
+  io::Result<std::vector<std::string>> CheckTree(bool /*read_data*/) override {
+    return std::vector<std::string>();
+  }
   uint64_t LookupCountTotal() const override;
 
  private:

@@ -1,0 +1,88 @@
+// Where the bytes of the store are, and how large its parts should be.
+#include <algorithm>
+
+#include "lsm/compaction/garbage.h"
+#include "lsm/compaction/value_garbage.h"
+#include "lsm/db_impl.h"
+#include "lsm/file_names.h"
+
+namespace terracefs::lsm {
+
+std::vector<ValueUse> DbImpl::UnflushedUses() const {
+  std::vector<ValueUse> uses;
+  const std::shared_ptr<const View> view = CurrentView();
+  const auto add = [&uses](const MemTable& table) {
+    for (const ValueUse& use : table.value_uses()) MergeValueUse(use, &uses);
+  };
+  if (view->active) add(*view->active);
+  for (const auto& table : view->immutables) add(*table);
+  return uses;
+}
+
+io::Result<SpaceStats> DbImpl::Space() {
+  SpaceStats stats;
+  const std::shared_ptr<const Version> version = versions_.current();
+  std::vector<ValueUse> uses = UnflushedUses();
+  std::map<FileNumber, uint64_t> tables;
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& file : version->files(level)) {
+      tables[file->number] = file->info.file_bytes;
+      stats.table_garbage_bytes += GarbageBytes(*file);
+      for (const ValueUse& use : file->info.value_uses) MergeValueUse(use, &uses);
+    }
+  }
+  std::map<FileNumber, uint64_t> used;
+  for (const ValueUse& use : uses) used[use.file] = use.bytes;
+  for (const std::string& name : TRY(storage_.List())) {
+    const auto opened = storage_.Open(name, io::OpenOptions{});
+    if (!opened.ok()) continue;  // it has just been removed
+    const uint64_t bytes = TRY((*opened)->SizeBytes());
+    stats.physical_bytes += bytes;
+    const std::optional<ParsedFileName> parsed = ParseFileName(name);
+    if (!parsed) continue;
+    switch (parsed->kind) {
+      case FileKind::kTable:
+        (tables.contains(parsed->number) ? stats.table_bytes : stats.obsolete_bytes) += bytes;
+        break;
+      case FileKind::kBlob: {
+        const ValueFileRef file = value_files_.Find(parsed->number);
+        if (file == nullptr) {
+          stats.obsolete_bytes += bytes;
+          break;
+        }
+        const uint64_t written = std::min(file->bytes(), bytes);
+        // What hidden entries refer to as well counts once.
+        const uint64_t live = std::min(used[parsed->number], written);
+        stats.value_bytes += live;
+        stats.value_garbage_bytes += written - live;
+        stats.value_spare_bytes += bytes - written;
+        break;
+      }
+      case FileKind::kLog:
+        stats.log_bytes += bytes;
+        break;
+      case FileKind::kManifest:
+        break;
+    }
+  }
+  stats.table_garbage_bytes = std::min(stats.table_garbage_bytes, stats.table_bytes);
+  return stats;
+}
+
+// Garbage comes back in units of files, and late by what memtables hold: both are kept small where
+// the store is.
+void DbImpl::RefreshValueSizes() {
+  constexpr uint64_t kMemtablesPerStore = 80;
+  constexpr uint64_t kMemtablesPerFile = 16;
+  uint64_t live = 0;
+  for (const ValueFileGarbage& file : MeasureValueFiles(*versions_.current())) {
+    live += file.used_bytes;
+  }
+  const uint64_t full = FullValueFileBytes(live, options_.value_file_bytes);
+  full_value_file_bytes_.store(full, std::memory_order_relaxed);
+  memtable_value_bytes_.store(
+      std::max(options_.value_file_bytes / kMemtablesPerFile, live / kMemtablesPerStore),
+      std::memory_order_relaxed);
+}
+
+}  // namespace terracefs::lsm
