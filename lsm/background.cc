@@ -114,7 +114,10 @@ void DbImpl::FlushLoop() noexcept {
     if (!status.ok() && !status.Is(io::StatusCode::kShuttingDown)) {
       io::LsmLog().error("flush: {}", status.ToString());
     }
-    if (status.Is(io::StatusCode::kNoSpace)) recycler_->ReleaseSpace();
+    if (status.Is(io::StatusCode::kNoSpace)) {
+      recycler_->ReleaseSpace();
+      value_log_->EndFile().IgnoreError("it may or may not give back what it has reserved");
+    }
     lock.Lock();
     flush_error_ = status;
     job_done_.NotifyAll();
@@ -213,15 +216,16 @@ io::Status DbImpl::Install(VersionEdit edit, const MemTable* flushed) {
 }
 
 void DbImpl::PurgeObsolete() {
-  // What is taken was let go of before; so if no change of the manifest has failed by now, no failed
-  // one let go of it.
+  // What is taken was let go of before; so if no change of the manifest has failed by now, no
+  // failed one let go of it.
   const std::vector<FileNumber> tables = versions_.obsolete_tables()->TakeAll();
-  const std::vector<FileNumber> value_files = value_files_.TakeObsolete();
+  const std::vector<ValueFiles::Obsolete> value_files = value_files_.TakeObsolete();
   if (!versions_.error().ok()) return;
-  for (const FileNumber number : value_files) {
-    storage_.Remove(FileName(FileKind::kBlob, number))
+  for (const ValueFiles::Obsolete& file : value_files) {
+    storage_.Remove(FileName(FileKind::kBlob, file.number))
         .IgnoreError("no table and no log refers to it; the next open removes it");
-    value_files_.Forget(number);
+    value_files_.Forget(file.number);
+    removed_value_bytes_.fetch_add(file.bytes, std::memory_order_relaxed);
   }
   for (const FileNumber number : tables) {
     table_cache_.Evict(number);
@@ -295,8 +299,23 @@ DbImpl::JobSlot::~JobSlot() {
   db_.work_wanted_.NotifyAll();
 }
 
-PickContext DbImpl::ContextLocked(const Shape& shape) const {
+ValueScope DbImpl::ScopeLocked() const {
+  ValueScope scope;
+  for (const ValueUse& use : UnflushedUses()) scope.unflushed[use.file] = use.bytes;
+  scope.hidden_share = hidden_share_;
+  if (const FileNumber active = value_log_->active_file(); active != 0) {
+    scope.writing.insert(active);
+  }
+  scope.avoided = avoided_value_files_;
+  scope.quiet = quiet_.load(std::memory_order_relaxed);
+  scope.full_file_bytes = full_value_file_bytes_.load(std::memory_order_relaxed);
+  scope.free_bytes = free_bytes_.load(std::memory_order_relaxed);
+  return scope;
+}
+
+PickContext DbImpl::ContextLocked(const Shape& shape, const ValueScope* values) const {
   PickContext context(shape, options_, in_use_);
+  context.values = values;
   context.garbage_ratio = garbage_ratio_.load();
   context.now_seconds = NowSeconds();
   context.delete_deadline_s = delete_deadline_ms_.load() / 1000;
@@ -311,14 +330,36 @@ PickContext DbImpl::ContextLocked(const Shape& shape) const {
 
 std::optional<CompactionPlan> DbImpl::PickLocked(const Shape& shape) {
   if (options_.disable_automatic_compaction) return std::nullopt;
-  return PickCompaction(ContextLocked(shape));
+  const ValueScope scope = ScopeLocked();
+  return PickCompaction(ContextLocked(shape, &scope));
+}
+
+// What the newer side of a merge hid of the values below: the next ones will find about as much.
+void DbImpl::NoteHidden(const CompactionPlan& plan, uint64_t hidden_value_bytes) {
+  constexpr double kWeightOfLast = 0.3;
+  if (plan.output_level <= plan.level) return;
+  uint64_t newer = 0;
+  for (const FileRef& file : plan.inputs[0]) newer += ValueBytes(*file);
+  if (newer == 0) return;
+  const double share =
+      std::min(1.0, static_cast<double>(hidden_value_bytes) / static_cast<double>(newer));
+  hidden_share_ += kWeightOfLast * (share - hidden_share_);
+}
+
+// It is not known what exactly is damaged, a table or a value: all of the job's are left alone.
+void DbImpl::SetDamageAsideLocked(const CompactionPlan& plan) {
+  avoided_value_files_.insert(plan.moved_value_files.begin(), plan.moved_value_files.end());
+  if (plan.MovesValues() && !plan.moves_all_values) return;
+  for (const auto& side : plan.inputs) {
+    for (const FileRef& file : side) quarantined_.insert(file->number);
+  }
 }
 
 // Until something happens that may mean work: every change of the tables, of what is in use, of
 // snapshots and settings notifies; what becomes due by time alone is known ahead.
 void DbImpl::WaitForWorkLocked(const Shape& shape) {
   if (options_.disable_automatic_compaction) return work_wanted_.Wait(jobs_mutex_);
-  const std::optional<int64_t> due = NextDueSeconds(ContextLocked(shape));
+  const std::optional<int64_t> due = NextDueSeconds(ContextLocked(shape, nullptr));
   if (!due) return work_wanted_.Wait(jobs_mutex_);
   const int64_t seconds = std::clamp<int64_t>(*due - NowSeconds(), 1, 3600);
   work_wanted_.WaitFor(jobs_mutex_, std::chrono::seconds(seconds));
@@ -372,9 +413,7 @@ void DbImpl::WorkerLoop(int index) noexcept {
     lock.Lock();
     if (status.Is(io::StatusCode::kCorruption)) {
       // Damage in these tables must not keep the rest from being compacted.
-      for (const auto& side : done.inputs) {
-        for (const FileRef& file : side) quarantined_.insert(file->number);
-      }
+      SetDamageAsideLocked(done);
     } else {
       retry_delay_ns = std::clamp(2 * retry_delay_ns, kMergeRetryMinNs, kMergeRetryMaxNs);
       retry_at_ns = options_.clock->SteadyNs() + retry_delay_ns;
@@ -388,6 +427,7 @@ io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& sto
   const int64_t begin_ns = options_.clock->SteadyNs();
   VersionEdit edit;
   size_t skipped_count = 0;
+  uint64_t hidden_value_bytes = 0;
   if (plan.kind == CompactionPlan::Kind::kMerge) {
     const Shape shape = versions_.shape();
     const MergeJob job{plan,
@@ -400,6 +440,7 @@ io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& sto
     MergeResult result = TRY(RunMerge(environment_, job, &counters_));
     edit = std::move(result.edit);
     skipped_count = result.skipped_count;
+    hidden_value_bytes = result.hidden_value_bytes;
   } else {
     for (const FileRef& file : plan.inputs[0]) {
       edit.removed_files.push_back({plan.level, file->number});
@@ -420,6 +461,7 @@ io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& sto
   {
     io::MutexLock lock(jobs_mutex_);
     ++jobs_done_;
+    NoteHidden(plan, hidden_value_bytes);
     if (plan.kind == CompactionPlan::Kind::kMove) trivial_moves_ += plan.inputs[0].size();
     if (plan.kind == CompactionPlan::Kind::kDropOnly) delete_only_ += plan.inputs[0].size();
     LevelJobs& jobs = level_jobs_[static_cast<size_t>(plan.output_level)];
@@ -512,6 +554,7 @@ void DbImpl::RefreshRoom() {
   constexpr uint64_t kReserveShare = 20;
   const io::Result<uint64_t> free = storage_.FreeBytes();
   if (!free.ok()) return;
+  free_bytes_.store(*free, std::memory_order_relaxed);
   uint64_t unflushed = queue_->active_memtable()->memory_bytes();
   {
     io::MutexLock lock(jobs_mutex_);
@@ -531,6 +574,9 @@ void DbImpl::RefreshRoom() {
 
 void DbImpl::UpkeepOnce() {
   RefreshRoom();
+  RefreshValueSizes();
+  ObserveQuiet();
+  RefreshValueGarbage();
   const int64_t oldest = queue_->active_memtable()->oldest_deletion_seconds();
   // On a full disk somebody is waiting for the space.
   const int64_t patience_s =

@@ -27,7 +27,10 @@ DbImpl::DbImpl(const Options& options, io::Storage& storage)
       block_cache_(options.block_cache_bytes, *options.clock),
       table_cache_(storage, block_cache_, options.open_table_count_max),
       versions_(storage),
-      environment_{storage_, options_, table_cache_, limiter_,
+      environment_{storage_,
+                   options_,
+                   table_cache_,
+                   limiter_,
                    [this] { return versions_.NewFileNumber(); },
                    value_files_,
                    [this] { return value_zstd_level_.load(std::memory_order_relaxed); },
@@ -133,8 +136,7 @@ io::Result<std::optional<PinnedEntry>> DbImpl::GetFromTables(const Version& vers
 io::Result<std::optional<PinnedEntry>> DbImpl::FindIn(const std::shared_ptr<const View>& view,
                                                       SequenceNumber snapshot,
                                                       const ReadOptions& options,
-                                                      std::string_view key,
-                                                      MissingBlock* missing) {
+                                                      std::string_view key, MissingBlock* missing) {
   std::optional<FoundEntry> in_memory;
   if (view->active) in_memory = view->active->Get(key, snapshot);
   for (size_t i = 0; !in_memory && i < view->immutables.size(); ++i) {
@@ -237,7 +239,10 @@ io::Result<std::vector<std::optional<PinnedValue>>> DbImpl::ValuesOf(
     auto value = std::make_shared<std::string>();
     if (!options.keys_only) {
       value->resize(kValuePageBytes);
-      items.push_back({TRY(ValueReference::Decode(entries[i]->entry.value)), Memory(value.get()), {}});
+      items.push_back({
+        TRY(ValueReference::Decode(entries[i]->entry.value))
+        , Memory(value.get()), {}
+      });
     }
     const std::string_view bytes = *value;
     values[i] = PinnedValue(bytes, std::move(value));
@@ -481,7 +486,7 @@ DbStats DbImpl::Stats() const {
   stats.stall_ns = stall_ns_.load();
   {
     io::MutexLock lock(jobs_mutex_);
-    const PickContext context = ContextLocked(shape);
+    const PickContext context = ContextLocked(shape, nullptr);
     for (int level = 0; level < kLevelCount; ++level) {
       LevelStats& out = stats.levels[static_cast<size_t>(level)];
       out.level = level;

@@ -114,16 +114,17 @@ class DbImpl final : public Db, private ReadSampler {
   io::Status WaitForRoom() EXCLUDES(jobs_mutex_);
   enum class Pressure : uint8_t {
     kNone,
-    kBehind,     // a delay that grows with the backlog
-    kLogWrites,  // the device does not keep up with the log
+    kBehind,       // a delay that grows with the backlog
+    kLogWrites,    // the device does not keep up with the log
     kValueWrites,  // nor with the value log
-    kNextLog,    // has to be made
-    kMemtables,  // as many as there may be wait for being flushed
-    kLevel0,     // is at its stop trigger
+    kNextLog,      // has to be made
+    kMemtables,    // as many as there may be wait for being flushed
+    kLevel0,       // is at its stop trigger
   };
   Pressure WritePressure() const;
   WritePacer::Load FlushLoad() const;
   WritePacer::Load Level0Load() const;
+  WritePacer::Load ValueLoad() const;
   uint64_t FlushProgress() const;
   void ObserveFlush(bool flushing) EXCLUDES(pacer_mutex_);
   void ObserveLevel0Locked() REQUIRES(jobs_mutex_) EXCLUDES(pacer_mutex_);
@@ -200,6 +201,14 @@ class DbImpl final : public Db, private ReadSampler {
   io::Status CheckRequest(const CompactionRequest& request) const;
   io::Status CompactSlices(ManualJob& job, ManualSlice slice) EXCLUDES(jobs_mutex_);
   io::Status Reclaim(ManualJob& job) EXCLUDES(jobs_mutex_);
+  using ManualPick = std::function<std::optional<CompactionPlan>(const PickContext&)>;
+  io::Status RunPicked(ManualJob& job, const ManualPick& pick, std::optional<std::string>* last_key)
+      EXCLUDES(jobs_mutex_);
+  io::Status Vacuum(ManualJob& job, double share_min, FileNumber limit) EXCLUDES(jobs_mutex_);
+  io::Status VacuumPass(ManualJob& job, FileNumber limit) EXCLUDES(jobs_mutex_);
+  double VacuumShare(const CompactionRequest& request) const;
+  CompactionEstimate EstimateVacuum(const CompactionRequest& request) const;
+  uint64_t TableAndValueBytes() const;
   io::Status RunSlice(ManualJob& job, JobSlot& slot) EXCLUDES(jobs_mutex_);
   io::Status MayGoOn(ManualJob& job) const;
   io::Status WaitToGoOn(JobControl& control) const;
@@ -207,11 +216,20 @@ class DbImpl final : public Db, private ReadSampler {
   std::vector<ManualSlice> PassesOf(const CompactionRequest& request, const Version& version,
                                     FileNumber limit) const;
   SequenceNumber SmallestSnapshot() const EXCLUDES(snapshot_mutex_);
-  PickContext ContextLocked(const Shape& shape) const REQUIRES(jobs_mutex_);
+  // `values` as in PickContext; outlives it.
+  PickContext ContextLocked(const Shape& shape, const ValueScope* values) const
+      REQUIRES(jobs_mutex_);
+  ValueScope ScopeLocked() const REQUIRES(jobs_mutex_);
+  void NoteHidden(const CompactionPlan& plan, uint64_t hidden_value_bytes) REQUIRES(jobs_mutex_);
+  // Damaged inputs, or values, are left alone by automatic jobs until the store is opened again.
+  void SetDamageAsideLocked(const CompactionPlan& plan) REQUIRES(jobs_mutex_);
   std::optional<CompactionPlan> PickLocked(const Shape& shape) REQUIRES(jobs_mutex_);
   void WaitForWorkLocked(const Shape& shape) REQUIRES(jobs_mutex_);
   void StartWorkersLocked() REQUIRES(jobs_mutex_);
   int64_t NowSeconds() const;
+  // Whether nobody writes; looked at by the upkeep thread.
+  void ObserveQuiet() EXCLUDES(jobs_mutex_);
+  void RefreshValueGarbage() EXCLUDES(jobs_mutex_);
 
   const Options options_;
   io::Storage& storage_;
@@ -234,6 +252,7 @@ class DbImpl final : public Db, private ReadSampler {
   mutable io::Mutex pacer_mutex_;
   WritePacer flush_pacer_ GUARDED_BY(pacer_mutex_){options_.memtable_bytes / 2};
   WritePacer level0_pacer_ GUARDED_BY(pacer_mutex_){options_.memtable_bytes / 2};
+  WritePacer value_pacer_ GUARDED_BY(pacer_mutex_){options_.value_file_bytes};
 
   // With kRateAuto; held while the limiter's rate is set, so that a fixed rate has the last word.
   io::Mutex rate_mutex_;
@@ -258,6 +277,8 @@ class DbImpl final : public Db, private ReadSampler {
   io::Status flush_error_ GUARDED_BY(jobs_mutex_);            // of the last flush
   io::Status compaction_error_ GUARDED_BY(jobs_mutex_);       // of the last automatic job
   CompactPointers compact_pointers_ GUARDED_BY(jobs_mutex_);
+  std::set<FileNumber> avoided_value_files_ GUARDED_BY(jobs_mutex_);  // damaged ones
+  double hidden_share_ GUARDED_BY(jobs_mutex_) = 0;  // ValueScope's, of the last merges
   int running_count_ GUARDED_BY(jobs_mutex_) = 0;
   std::vector<const JobSlot*> level0_slots_ GUARDED_BY(jobs_mutex_);  // of the running jobs
   uint64_t level0_drained_bytes_ GUARDED_BY(jobs_mutex_) = 0;         // by those that are done
@@ -287,9 +308,21 @@ class DbImpl final : public Db, private ReadSampler {
   std::atomic<uint64_t> flush_begin_bytes_{0};  // the limiter's flush_bytes when it began
   // Of the last look at the disk, less what was written since. A disk that cannot tell has room.
   std::atomic<int64_t> room_bytes_{int64_t{1} << 60};
-  std::atomic<uint64_t> reserve_bytes_{0};  // kept beside the room
-  LatencyWindow sync_latency_;              // of callers who had something to sync
-  std::atomic<bool> rate_auto_{false};      // whether auto_rate_ is there
+  std::atomic<uint64_t> reserve_bytes_{0};        // kept beside the room
+  std::atomic<uint64_t> free_bytes_{UINT64_MAX};  // of the disk, at the last look
+  // Nobody has written for a while.
+  std::atomic<bool> quiet_{false};
+  // Garbage in value files at the last look, and from where on writers are delayed for it; limit 0:
+  // they are not.
+  std::atomic<uint64_t> value_garbage_bytes_{0};
+  std::atomic<uint64_t> value_garbage_begin_bytes_{0};
+  std::atomic<uint64_t> value_garbage_limit_bytes_{0};
+  // Value files removed, less what was copied to have them removed.
+  std::atomic<uint64_t> removed_value_bytes_{0};
+  uint64_t quiet_written_bytes_ = 0;    // of the upkeep thread
+  int64_t quiet_since_ns_ = 0;          // the same
+  LatencyWindow sync_latency_;          // of callers who had something to sync
+  std::atomic<bool> rate_auto_{false};  // whether auto_rate_ is there
   std::atomic<int64_t> delete_deadline_ms_;
   std::atomic<int64_t> commit_interval_ms_;
   std::atomic<double> garbage_ratio_;

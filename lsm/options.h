@@ -44,6 +44,8 @@ struct Options {
   int value_zstd_level = 0;
   // The largest value file; smaller ones while the store is small.
   uint64_t value_file_bytes = 256 * io::kMiB;
+  // Output tables are also cut when they refer to about this much.
+  uint64_t table_value_bytes = 256 * io::kMiB;
   size_t open_value_file_count_max = 256;
 
   // How a table of a level that is too large is chosen.

@@ -38,11 +38,11 @@ io::Status DbImpl::HoldValueFiles(const Version& version) {
       for (const ValueUse& use : table->info.value_uses) {
         ValueFileRef file = TRY(FindValueFile(use.file));
         if (file->bytes() < use.end_page * kValuePageBytes) {
-          return io::Status::Corruption(
-              "value file is missing or cut short: it has " + std::to_string(file->bytes()) +
-                  " bytes, table " + std::to_string(table->number) + " needs " +
-                  std::to_string(use.end_page * kValuePageBytes),
-              FileName(FileKind::kBlob, use.file));
+          return io::Status::Corruption("value file is missing or cut short: it has " +
+                                            std::to_string(file->bytes()) + " bytes, table " +
+                                            std::to_string(table->number) + " needs " +
+                                            std::to_string(use.end_page * kValuePageBytes),
+                                        FileName(FileKind::kBlob, use.file));
         }
         table->value_files.push_back(std::move(file));
       }
@@ -118,8 +118,8 @@ io::Result<DbImpl::Replayed> DbImpl::ReplayUpTo(const std::vector<FileNumber>& l
     tables.back().last_sequence = first + count - 1;
     return io::Status::Ok();
   };
-  replayed.result = TRY(ReplayLogs(storage_, logs, versions_.log_secret(),
-                                   versions_.last_sequence(), apply));
+  replayed.result =
+      TRY(ReplayLogs(storage_, logs, versions_.log_secret(), versions_.last_sequence(), apply));
   return replayed;
 }
 
@@ -260,8 +260,7 @@ io::Status DbImpl::StartLog(SequenceNumber last_sequence) {
     return memtable_value_bytes_.load(std::memory_order_relaxed);
   };
   queue_ = std::make_unique<WriteQueue>(
-      std::move(settings),
-      *recycler_, *options_.clock, last_sequence, versions_.counters(),
+      std::move(settings), *recycler_, *options_.clock, last_sequence, versions_.counters(),
       [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh, SequenceNumber last,
              FileNumber next_log) { OnRotate(std::move(full), std::move(fresh), last, next_log); });
   TRY(queue_->Start());

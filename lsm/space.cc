@@ -85,4 +85,52 @@ void DbImpl::RefreshValueSizes() {
       std::memory_order_relaxed);
 }
 
+// Values are put in order, and files with little garbage vacuumed, while nobody would feel it.
+void DbImpl::ObserveQuiet() {
+  constexpr int64_t kQuietNs = 2'000'000'000;
+  const uint64_t written = written_bytes_.load(std::memory_order_relaxed);
+  const int64_t now_ns = options_.clock->SteadyNs();
+  if (written != quiet_written_bytes_) {
+    quiet_written_bytes_ = written;
+    quiet_since_ns_ = now_ns;
+  }
+  const bool quiet = now_ns - quiet_since_ns_ >= kQuietNs;
+  if (quiet_.exchange(quiet, std::memory_order_relaxed) || !quiet) return;
+  io::MutexLock lock(jobs_mutex_);
+  work_wanted_.NotifyAll();
+}
+
+void DbImpl::RefreshValueGarbage() {
+  const Shape shape = versions_.shape();
+  ValueScope scope;
+  {
+    io::MutexLock lock(jobs_mutex_);
+    scope = ScopeLocked();
+  }
+  const ValueGarbage garbage =
+      MeasureValueGarbage(*shape.version, scope, garbage_ratio_.load(),
+                          FullValueFileBytes(0, options_.value_file_bytes));
+  bool collectable = false;
+  bool collecting = false;
+  if (garbage.presses) {
+    io::MutexLock lock(jobs_mutex_);
+    collecting = running_count_ > 0;
+    // Where nothing can be done for it, because a snapshot or damage holds it, nobody need wait.
+    collectable = collecting || PickLocked(shape).has_value();
+    // What presses may have come by memtables that changed no table.
+    work_wanted_.NotifyAll();
+  }
+  value_garbage_bytes_.store(garbage.GarbageBytes(), std::memory_order_relaxed);
+  value_garbage_begin_bytes_.store(
+      static_cast<uint64_t>(kSlowsFrom * static_cast<double>(garbage.limit_bytes)),
+      std::memory_order_relaxed);
+  value_garbage_limit_bytes_.store(collectable ? garbage.limit_bytes : 0,
+                                   std::memory_order_relaxed);
+  const uint64_t moved = counters_.moved_value_bytes.load(std::memory_order_relaxed);
+  const uint64_t removed = removed_value_bytes_.load(std::memory_order_relaxed);
+  io::MutexLock lock(pacer_mutex_);
+  value_pacer_.Observe(options_.clock->SteadyNs(), removed > moved ? removed - moved : 0,
+                       collecting);
+}
+
 }  // namespace terracefs::lsm

@@ -91,8 +91,8 @@ io::Status DbImpl::VerifyFiles(const Version& version) {
                                  value_files_.IsObsolete(parsed->number);
     if (!known) return io::Status::Corruption("nobody knows the file", name);
   }
-  for (const auto& [numbers, kind] : {std::pair(&tables, FileKind::kTable),
-                                      std::pair(&value_files, FileKind::kBlob)}) {
+  for (const auto& [numbers, kind] :
+       {std::pair(&tables, FileKind::kTable), std::pair(&value_files, FileKind::kBlob)}) {
     for (const FileNumber number : *numbers) {
       if (!on_disk.contains(number)) {
         return io::Status::Corruption("the file is missing", FileName(kind, number));
@@ -107,12 +107,11 @@ namespace {
 // The table holds what it refers to.
 io::Status VerifyValueUses(const FileMeta& table) {
   const std::vector<ValueUse>& uses = table.info.value_uses;
-  const bool held = std::equal(uses.begin(), uses.end(), table.value_files.begin(),
-                               table.value_files.end(),
-                               [](const ValueUse& use, const ValueFileRef& file) {
-                                 return use.file == file->number() &&
-                                        use.end_page * kValuePageBytes <= file->bytes();
-                               });
+  const bool held = std::equal(
+      uses.begin(), uses.end(), table.value_files.begin(), table.value_files.end(),
+      [](const ValueUse& use, const ValueFileRef& file) {
+        return use.file == file->number() && use.end_page * kValuePageBytes <= file->bytes();
+      });
   if (held) return io::Status::Ok();
   return io::Status::Corruption("does not hold the value files that it refers to",
                                 FileName(FileKind::kTable, table.number));
@@ -130,9 +129,10 @@ io::Status DbImpl::VerifyValues() {
   std::vector<ValueFiles::ReadItem> items;
   for (entries->SeekToFirst(); entries->Valid(); entries->Next()) {
     if (!entries->is_reference()) continue;
-    items.push_back({TRY(ValueReference::Decode(entries->value())),
-                     memory.data() + items.size() * kValuePageBytes,
-                     {}});
+    items.push_back({
+      TRY(ValueReference::Decode(entries->value()))
+      , memory.data() + items.size() * kValuePageBytes, {}
+    });
     if (items.size() < kTogether) continue;
     TRY(value_files_.Read(items, {}));
     items.clear();

@@ -55,9 +55,10 @@ io::Status WriteQueue::SyncValues() {
 
 uint32_t WriteQueue::FillLocked() const {
   const uint64_t log_bytes = log_->offset() + log_->open_bytes();
-  const uint64_t parts = std::max({memtable_->memory_bytes() * kFillParts / settings_.memtable_bytes,
-                                   log_bytes * kFillParts / log_file_bytes_,
-                                   memtable_->value_bytes() * kFillParts / ValueBytesMax()});
+  const uint64_t parts =
+      std::max({memtable_->memory_bytes() * kFillParts / settings_.memtable_bytes,
+                log_bytes * kFillParts / log_file_bytes_,
+                memtable_->value_bytes() * kFillParts / ValueBytesMax()});
   return static_cast<uint32_t>(std::min<uint64_t>(parts, kFillParts));
 }
 

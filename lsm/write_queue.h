@@ -12,9 +12,9 @@
 #include "io/base/mutex.h"
 #include "io/thread_pool.h"
 #include "lsm/memtable/memtable.h"
+#include "lsm/values/value_files.h"
 #include "lsm/wal/wal_recycler.h"
 #include "lsm/wal/wal_writer.h"
-#include "lsm/values/value_files.h"
 #include "lsm/write_batch.h"
 
 namespace terracefs::lsm {
@@ -26,10 +26,10 @@ namespace terracefs::lsm {
 // device when somebody syncs (the syncing thread writes it itself, durable in one request, beside
 // up to kSyncWritesMax - 1 others in flight) or when it is full (a background thread writes it, not
 // yet durable). Chunks become durable in order: the durable sequence only moves past a chunk when
-// every chunk before it is durable too, so what Sync promises is always a prefix. A chunk also needs
-// the values that its batches refer to: they are synced after it was closed and before it counts as
-// durable. (A chunk on the disk whose values are not is what recovery looks for behind the last
-// durable sequence.)
+// every chunk before it is durable too, so what Sync promises is always a prefix. A chunk also
+// needs the values that its batches refer to: they are synced after it was closed and before it
+// counts as durable. (A chunk on the disk whose values are not is what recovery looks for behind
+// the last durable sequence.)
 //
 // Sticky errors: after a failed log write or sync nothing is known about the log's end, so every
 // later Write and Sync fails with the same error.
@@ -61,8 +61,7 @@ class WriteQueue {
   io::Status Start() EXCLUDES(mutex_);
 
   // `value_files` holds the files that the batch refers to. It has no pages (WriteBatch::PutPage).
-  io::Status Write(WriteBatch&& batch, std::vector<ValueFileRef> value_files = {})
-      EXCLUDES(mutex_);
+  io::Status Write(WriteBatch&& batch, std::vector<ValueFileRef> value_files = {}) EXCLUDES(mutex_);
   io::Status Sync() EXCLUDES(mutex_);
   // Ends the active memtable, unless it is empty, so that it can be flushed.
   io::Status Rotate() EXCLUDES(mutex_);

@@ -63,7 +63,7 @@ class MergeLoop {
 
   // The next entry of the output.
   io::Status Emit(std::string_view key, std::string_view value) {
-    if (cutter_.ShouldCutBefore(UserKey(key), writer_.open_table_bytes()) &&
+    if (cutter_.ShouldCutBefore(UserKey(key), writer_.open_table_weight()) &&
         writer_.has_open_table()) {
       TRY(writer_.Cut());
       cutter_.Restart();
@@ -84,7 +84,8 @@ class MergeLoop {
 
   io::Status CountHidden() {
     if (KeyKind(input_.key()) != EntryKind::kReference) return io::Status::Ok();
-    hidden_value_bytes_ += TRY(ValueReference::Decode(input_.value())).ShareBytes();
+    hidden_value_bytes_ += TRY(ValueReference::Decode(input_.value()))
+    .ShareBytes();
     return io::Status::Ok();
   }
 
@@ -206,6 +207,9 @@ class MergePart {
     const uint64_t read =
         bytes_read_.load(std::memory_order_relaxed) + mover_->bytes_read() - counted_read_;
     const uint64_t written = writer_.bytes() + mover_->bytes_written() - counted_written_;
+    counters_->moved_value_bytes.fetch_add(mover_->bytes_written() - counted_moved_,
+                                           std::memory_order_relaxed);
+    counted_moved_ = mover_->bytes_written();
     counted_read_ += read;
     counted_written_ += written;
     counters_->bytes_read.fetch_add(read, std::memory_order_relaxed);
@@ -269,6 +273,7 @@ class MergePart {
   uint64_t hidden_value_bytes_ = 0;
   uint64_t counted_read_ = 0;
   uint64_t counted_written_ = 0;
+  uint64_t counted_moved_ = 0;  // of these, values
   DropRules rules_;
   OutputCutter cutter_;
   TableSetWriter writer_;

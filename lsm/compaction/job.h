@@ -22,6 +22,7 @@ struct JobCounters {
   std::atomic<uint64_t> bytes_written{0};  // by merges
   std::atomic<uint64_t> flushed_bytes{0};
   std::atomic<uint64_t> tables_skipped{0};
+  std::atomic<uint64_t> moved_value_bytes{0};  // written to value files by merges
   std::array<std::atomic<uint64_t>, kDropRuleCount> dropped{};
 };
 

@@ -42,6 +42,14 @@ TableSetWriter::~TableSetWriter() {
   RemoveTables(environment_, finished_);
 }
 
+uint64_t TableSetWriter::open_table_weight() const {
+  if (!builder_) return 0;
+  const double share = static_cast<double>(builder_->value_pages() * kValuePageBytes) /
+                       static_cast<double>(environment_.options.table_value_bytes);
+  const double bytes = share * static_cast<double>(environment_.options.table_bytes);
+  return std::max(builder_->EstimatedFileBytes(), static_cast<uint64_t>(bytes));
+}
+
 void TableSetWriter::CloseOpenTable() {
   builder_.reset();
   if (open_number_ == 0) return;

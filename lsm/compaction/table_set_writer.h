@@ -52,6 +52,9 @@ class TableSetWriter {
   void CloseOpenTable();
   bool has_open_table() const { return builder_ != nullptr; }
   uint64_t open_table_bytes() const { return builder_ ? builder_->EstimatedFileBytes() : 0; }
+  // The larger of its bytes, and what it refers to as a share of Options::table_value_bytes of
+  // Options::table_bytes.
+  uint64_t open_table_weight() const;
   uint64_t entry_count() const { return entry_count_; }
   uint64_t bytes() const { return finished_bytes_ + open_table_bytes(); }
   // Ends the open table and syncs the directory: all files are durable and owned by the caller, who

@@ -11,7 +11,9 @@ namespace terracefs::lsm {
 namespace {
 
 // Values that one plan moves, unless a single table has more of them.
-constexpr uint64_t kMovedBytesMax = 256 * io::kMiB;
+uint64_t MovedBytesMax(const PickContext& context) {
+  return std::min(256 * io::kMiB, context.values->free_bytes / 2);
+}
 // A file with this share of garbage goes even if nothing presses.
 constexpr double kNearlyAllGarbage = 0.8;
 // While garbage presses, files with less than this part of garbage_ratio are still left alone: to
@@ -173,7 +175,7 @@ class Slice {
   bool TryTake(size_t begin, size_t end, const FileMeta& table) {
     const uint64_t moved_bytes = moved_bytes_ + victims_.BytesIn(table);
     const uint64_t table_bytes = table_bytes_ + table.info.file_bytes;
-    if (moved_bytes == moved_bytes_ || moved_bytes > kMovedBytesMax ||
+    if (moved_bytes == moved_bytes_ || moved_bytes > MovedBytesMax(context_) ||
         table_bytes >= MergeBytesMax(context_.options) || victims_.RateOf(table) < rate_min_ ||
         !MayRun(context_, PlanOf(begin, end))) {
       return false;
@@ -333,7 +335,8 @@ std::optional<CompactionPlan> PickVacuum(const PickContext& context) {
                           FullValueFileBytes(0, context.options.value_file_bytes));
   const std::vector<Holding> holdings = FindHoldings(context);
   const uint64_t enough_bytes =
-      std::max(context.values->full_file_bytes, garbage.live_bytes / kVictimsPerStore);
+      std::min(std::max(context.values->full_file_bytes, garbage.live_bytes / kVictimsPerStore),
+               MovedBytesMax(context));
   if (garbage.presses) return PickPressingVacuum(context, garbage, holdings, enough_bytes);
   const bool quiet = context.values->quiet;
   const double share_min =
@@ -358,13 +361,14 @@ std::optional<CompactionPlan> PickScattered(const PickContext& context) {
     CompactionPlan plan = OrderPlan(context, level, {files[begin]});
     if (!MayRun(context, plan)) continue;
     uint64_t moved_bytes = ValueBytes(*files[begin]);
+    if (moved_bytes > context.values->free_bytes / 2) continue;
     for (size_t end = begin + 1; end < files.size() && wanted(*files[end]); ++end) {
       moved_bytes += ValueBytes(*files[end]);
       std::vector<FileRef> tables = plan.inputs[0];
       tables.push_back(files[end]);
       CompactionPlan grown = OrderPlan(context, level, std::move(tables));
-      if (moved_bytes > kMovedBytesMax || grown.InputBytes() >= MergeBytesMax(context.options) ||
-          !MayRun(context, grown)) {
+      if (moved_bytes > MovedBytesMax(context) ||
+          grown.InputBytes() >= MergeBytesMax(context.options) || !MayRun(context, grown)) {
         break;
       }
       plan = std::move(grown);

@@ -80,7 +80,7 @@ ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope
   garbage.live_bytes = used - garbage.unknown_bytes;
   garbage.limit_bytes =
       std::max(Scaled(garbage.live_bytes + garbage.GarbageBytes(), garbage_ratio * kLimitShare),
-               kLiveFilesMin * smallest_full_bytes);
+               std::min(kLiveFilesMin * smallest_full_bytes, scope.free_bytes / 2));
   const auto bytes = static_cast<double>(garbage.GarbageBytes());
   const auto limit = static_cast<double>(garbage.limit_bytes);
   garbage.presses = bytes > kPressesFrom * limit;

@@ -38,6 +38,8 @@ struct ValueScope {
   std::set<FileNumber> avoided;
   bool quiet = false;            // nobody has written for a while
   uint64_t full_file_bytes = 0;  // FullValueFileBytes: of files that a vacuum makes
+  // What the disk has left, for copies that a vacuum makes before anything is set free.
+  uint64_t free_bytes = UINT64_MAX;
 };
 
 // A value file and what the tables of the version refer to in it.

@@ -72,6 +72,8 @@ TableBuilder::~TableBuilder() = default;
 
 uint64_t TableBuilder::entry_count() const { return rep_->info.entry_count; }
 
+uint64_t TableBuilder::value_pages() const { return rep_->info.value_pages; }
+
 uint64_t TableBuilder::EstimatedFileBytes() const {
   const Rep& r = *rep_;
   const uint64_t filter_bytes = r.filter ? r.filter->EstimatedBytes() : 0;

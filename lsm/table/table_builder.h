@@ -74,6 +74,7 @@ class TableBuilder {
   // without entries. Nothing may be called afterwards but the two accessors.
   io::Result<TableInfo> Finish();
   uint64_t entry_count() const;
+  uint64_t value_pages() const;  // of them, references
   // Bytes written or about to be: decides where to cut.
   uint64_t EstimatedFileBytes() const;
 

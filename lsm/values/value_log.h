@@ -68,6 +68,8 @@ class ValueLog final : public PagesInFlight {
   // Sync); the next Append begins another. For a full disk (its preallocated tail is cut off) and
   // for compact.
   io::Status EndFile() EXCLUDES(mutex_);
+  // The file that is appended to now; 0: none is.
+  FileNumber active_file() const { return active_file_.load(std::memory_order_relaxed); }
   uint64_t bytes_written() const { return bytes_written_.load(std::memory_order_relaxed); }
   // Preallocated and not yet written: physical bytes beyond the files' lengths.
   uint64_t spare_bytes() const { return spare_bytes_.load(std::memory_order_relaxed); }
@@ -76,6 +78,7 @@ class ValueLog final : public PagesInFlight {
   // Private members are the implementer's.
   mutable io::Mutex mutex_;
   std::atomic<size_t> queued_count_{0};
+  std::atomic<FileNumber> active_file_{0};
   std::atomic<uint64_t> bytes_written_{0};
   std::atomic<uint64_t> spare_bytes_{0};
 };

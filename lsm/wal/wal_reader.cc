@@ -222,7 +222,8 @@ io::Result<std::vector<LoggedBatch>> SplitPayload(const LogScanner& log, const F
 
 class Replay {
  public:
-  Replay(SequenceNumber after, const WalBatchVisitor& visit) : visit_(visit), after_(after), expected_(after + 1) {
+  Replay(SequenceNumber after, const WalBatchVisitor& visit)
+      : visit_(visit), after_(after), expected_(after + 1) {
     result_.last_sequence = after;
   }
 

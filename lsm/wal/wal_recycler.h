@@ -19,8 +19,8 @@ namespace terracefs::lsm {
 // handed out. Safe from any thread; Prepare does the slow part and is called by a background
 // thread.
 //
-// Logs are as large as the last ones had use for (NoteUse), in steps, up to `log_file_bytes`: a store
-// whose logs end early, because its memtables do, does not pay for space that it never uses.
+// Logs are as large as the last ones had use for (NoteUse), in steps, up to `log_file_bytes`: a
+// store whose logs end early, because its memtables do, does not pay for space that it never uses.
 //
 // Logs come out of Take in ascending order of their numbers (replay depends on it), even if a log
 // made on the spot overtakes one in preparation. A failure leaves nothing behind but files that
@@ -91,7 +91,7 @@ class WalRecycler {
   void DropLog(FileNumber number);
 
   io::Storage& storage_;
-  const uint64_t log_bytes_max_;  // multiple of kWalBlockBytes
+  const uint64_t log_bytes_max_;      // multiple of kWalBlockBytes
   std::atomic<uint64_t> file_bytes_;  // the same; changed by NoteUse
   const std::function<FileNumber()> new_file_number_;
   io::RateLimiter* const limiter_;

@@ -181,17 +181,25 @@ class JobBench {
   TableOptions& table_options() { return table_options_; }  // of WriteTable
   io::RateLimiter& limiter() { return limiter_; }
   const JobEnvironment& environment() { return environment_; }
+  ValueFiles& value_files() { return value_files_; }
 
  private:
   testing::SimStorage storage_;
+  ValueFiles value_files_{storage_, 100};
   Options options_;
   TableOptions table_options_;
   BlockCache blocks_{io::kMiB};
   TableCache tables_{storage_, blocks_, 100};
   io::RateLimiter limiter_{0, io::SystemClock()};
   std::atomic<FileNumber> next_number_{1};  // the parts of a merge ask at once
-  JobEnvironment environment_{storage_, options_, tables_, limiter_,
-                              [this] { return next_number_++; }};
+  JobEnvironment environment_{storage_,
+                              options_,
+                              tables_,
+                              limiter_,
+                              [this] { return next_number_++; },
+                              value_files_,
+                              [] { return 0; },
+                              [this] { return options_.value_file_bytes; }};
 };
 
 }  // namespace terracefs::lsm::compaction_test
