@@ -5,9 +5,9 @@
 #include <optional>
 
 #include "io/sequential_writer.h"
+#include "lsm/compression.h"
 #include "lsm/file_names.h"
 #include "lsm/table/block_builder.h"
-#include "lsm/table/compression.h"
 #include "lsm/table/filter.h"
 #include "lsm/table/table_format.h"
 #include "lsm/table/table_index.h"

@@ -1,12 +1,15 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "io/base/bytes.h"
@@ -105,10 +108,27 @@ class ValueFiles {
  private:
   friend class ValueFile;
   void LastHolderGone(FileNumber number) EXCLUDES(mutex_);
-  // Implementation detail below is the implementer's.
+  // The file, open for reading.
+  io::Result<std::shared_ptr<io::File>> Open(FileNumber number) EXCLUDES(mutex_);
+  std::vector<std::shared_ptr<io::File>> TakeSurplusLocked() REQUIRES(mutex_);
+
+  struct Handle {
+    std::shared_ptr<io::File> file;         // null: being opened by somebody
+    std::list<FileNumber>::iterator place;  // in by_use_, once it is open
+  };
+
   io::Storage& storage_;
   const size_t open_count_max_;
+  std::atomic<PagesInFlight*> in_flight_{nullptr};
   mutable io::Mutex mutex_;
+  io::CondVar opened_;
+  // A file is in it until its destructor has said so, a little longer than anybody holds it.
+  std::map<FileNumber, std::weak_ptr<ValueFile>> files_ GUARDED_BY(mutex_);
+  bool collecting_ GUARDED_BY(mutex_) = true;
+  std::set<FileNumber> obsolete_ GUARDED_BY(mutex_);  // until Forget
+  std::vector<FileNumber> untaken_ GUARDED_BY(mutex_);
+  std::unordered_map<FileNumber, Handle> handles_ GUARDED_BY(mutex_);
+  std::list<FileNumber> by_use_ GUARDED_BY(mutex_);  // last used first
 };
 
 }  // namespace terracefs::lsm
