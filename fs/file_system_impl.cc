@@ -115,6 +115,8 @@ Status FileSystemImpl::CheckWritable() const {
 
 Result<SpaceUsage> FileSystemImpl::StatFs() { return usage_.Space(); }
 
+Result<uint64_t> FileSystemImpl::UnlinkedPageCount() { return OrphanPageCount(db_); }
+
 Result<std::vector<std::string>> FileSystemImpl::CheckTree(bool read_data) {
   return fs::CheckTree(db_, read_data);
 }

@@ -32,6 +32,25 @@ void StageRemoval(Inode& inode, bool recorded, Transaction* transaction) {
   transaction->AddToCounter(CounterId::kPages, -static_cast<int64_t>(record.page_count));
 }
 
+Result<uint64_t> OrphanPageCount(lsm::Db& db) {
+  uint64_t count = 0;
+  const Key bound = GroupEnd(Domain::kOrphan, UINT64_MAX - 1);
+  lsm::ReadOptions options;
+  options.upper_bound = bound;
+  const std::unique_ptr<lsm::Iterator> orphans = db.NewIterator(options);
+  for (orphans->Seek(GroupBegin(Domain::kOrphan, 0)); orphans->Valid(); orphans->Next()) {
+    const std::optional<ParsedKey> key = ParseKey(orphans->key());
+    if (!key) continue;
+    // It may have been collected meanwhile.
+    const auto value = TRY(db.Get({}, InodeKey(InodeNumber{key->id})));
+    const Result<InodeRecord> record =
+        value ? DecodeInode(value->view()) : Result<InodeRecord>(InodeRecord());
+    if (record.ok()) count += record->page_count;
+  }
+  TRY(orphans->status());
+  return count;
+}
+
 Orphans::Orphans(lsm::Db& db, InodeTable& table, LookupCounts& counts)
     : db_(db), table_(table), counts_(counts), thread_([this] { Run(); }) {}
 

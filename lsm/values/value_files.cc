@@ -8,7 +8,7 @@ namespace terracefs::lsm {
 
 ValueFile::ValueFile(ValueFiles* files, FileNumber number) : files_(files), number_(number) {}
 
-ValueFile::~ValueFile() { files_->LastHolderGone(number_); }
+ValueFile::~ValueFile() { files_->LastHolderGone(number_, bytes()); }
 
 ValueFiles::ValueFiles(io::Storage& storage, size_t open_count_max)
     : storage_(storage), open_count_max_(open_count_max) {}
@@ -45,19 +45,19 @@ std::vector<ValueFileRef> ValueFiles::All() const {
   return all;
 }
 
-void ValueFiles::LastHolderGone(FileNumber number) {
+void ValueFiles::LastHolderGone(FileNumber number, uint64_t bytes) {
   io::MutexLock lock(mutex_);
   files_.erase(number);
   if (!collecting_) return;
   obsolete_.insert(number);
-  untaken_.push_back(number);
+  untaken_.push_back({number, bytes});
 }
 
-std::vector<FileNumber> ValueFiles::TakeObsolete() {
+std::vector<ValueFiles::Obsolete> ValueFiles::TakeObsolete() {
   std::vector<std::shared_ptr<io::File>> closed;  // after the lock is let go
   io::MutexLock lock(mutex_);
-  for (const FileNumber number : untaken_) {
-    const auto found = handles_.find(number);
+  for (const Obsolete& file : untaken_) {
+    const auto found = handles_.find(file.number);
     if (found == handles_.end()) continue;
     if (found->second.file != nullptr) by_use_.erase(found->second.place);
     closed.push_back(std::move(found->second.file));

@@ -96,7 +96,11 @@ class ValueFiles {
   void SetPagesInFlight(PagesInFlight* in_flight);
 
   // Files whose last holder is gone since the last call. The caller removes them.
-  std::vector<FileNumber> TakeObsolete() EXCLUDES(mutex_);
+  struct Obsolete {
+    FileNumber number = 0;
+    uint64_t bytes = 0;
+  };
+  std::vector<Obsolete> TakeObsolete() EXCLUDES(mutex_);
   bool IsObsolete(FileNumber number) const EXCLUDES(mutex_);  // taken or not, until Forget
   // The file has been removed.
   void Forget(FileNumber number) EXCLUDES(mutex_);
@@ -107,7 +111,7 @@ class ValueFiles {
 
  private:
   friend class ValueFile;
-  void LastHolderGone(FileNumber number) EXCLUDES(mutex_);
+  void LastHolderGone(FileNumber number, uint64_t bytes) EXCLUDES(mutex_);
   // The file, open for reading.
   io::Result<std::shared_ptr<io::File>> Open(FileNumber number) EXCLUDES(mutex_);
   std::vector<std::shared_ptr<io::File>> TakeSurplusLocked() REQUIRES(mutex_);
@@ -126,7 +130,7 @@ class ValueFiles {
   std::map<FileNumber, std::weak_ptr<ValueFile>> files_ GUARDED_BY(mutex_);
   bool collecting_ GUARDED_BY(mutex_) = true;
   std::set<FileNumber> obsolete_ GUARDED_BY(mutex_);  // until Forget
-  std::vector<FileNumber> untaken_ GUARDED_BY(mutex_);
+  std::vector<Obsolete> untaken_ GUARDED_BY(mutex_);
   std::unordered_map<FileNumber, Handle> handles_ GUARDED_BY(mutex_);
   std::list<FileNumber> by_use_ GUARDED_BY(mutex_);  // last used first
 };

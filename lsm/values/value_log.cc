@@ -247,6 +247,7 @@ io::Status ValueLog::CreateFileLocked(uint64_t bytes, uint64_t full_bytes) {
   io::Result<LogFilePtr> created = CreateFile(bytes, full_bytes);
   mutex_.Lock();
   active_ = TRY(std::move(created));
+  active_file_.store(active_->holder->number(), std::memory_order_relaxed);
   files_.push_back(active_);
   ++created_count_;
   spare_bytes_.fetch_add(active_->allocated_bytes, std::memory_order_relaxed);
@@ -278,6 +279,7 @@ void ValueLog::EndActiveLocked() {
   if (open_ != nullptr) SealOpenLocked();
   LogFile* const file = active_.get();  // good until it is cut
   active_ = nullptr;
+  active_file_.store(0, std::memory_order_relaxed);
   file->ended = true;
   change_count_.fetch_add(1, std::memory_order_release);
   // Otherwise whoever writes its last buffer does it.

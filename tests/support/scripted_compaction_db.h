@@ -32,6 +32,10 @@ class ScriptedCompactionDb final : public lsm::Db {
     io::MutexLock lock(mutex_);
     stats_ = stats;
   }
+  void SetSpace(const lsm::SpaceStats& space) {
+    io::MutexLock lock(mutex_);
+    space_ = space;
+  }
   uint64_t cache_bytes() const {
     io::MutexLock lock(mutex_);
     return cache_bytes_;
@@ -81,7 +85,10 @@ class ScriptedCompactionDb final : public lsm::Db {
     io::MutexLock lock(mutex_);
     return value_zstd_level_;
   }
-  io::Result<lsm::SpaceStats> Space() override { return db_.Space(); }
+  io::Result<lsm::SpaceStats> Space() override {
+    io::MutexLock lock(mutex_);
+    return space_;
+  }
   int64_t Counter(uint8_t id) const override { return db_.Counter(id); }
   lsm::SequenceNumber AcquireSnapshot() override { return db_.AcquireSnapshot(); }
   void ReleaseSnapshot(lsm::SequenceNumber snapshot) override { db_.ReleaseSnapshot(snapshot); }
@@ -130,6 +137,7 @@ class ScriptedCompactionDb final : public lsm::Db {
   mutable io::Mutex mutex_;
   lsm::CompactionRequest request_ GUARDED_BY(mutex_);
   lsm::DbStats stats_ GUARDED_BY(mutex_);
+  lsm::SpaceStats space_ GUARDED_BY(mutex_);
   uint64_t cache_bytes_ GUARDED_BY(mutex_) = 0;
   int value_zstd_level_ GUARDED_BY(mutex_) = 0;
 };
