@@ -249,7 +249,9 @@ TEST_F(VacuumPickTest, VictimsInOtherHandsAreEnoughWhileWritersAreNotSlowed) {
     held_.clear();
     in_use_ = RangesInUse();
     shape_.version = Version::Empty();
-    for (const FileNumber number : store_.files().TakeObsolete()) store_.files().Forget(number);
+    for (const ValueFiles::Obsolete& file : store_.files().TakeObsolete()) {
+      store_.files().Forget(file.number);
+    }
     SetFiles({{5, 10 * kMiB}, {6, 100 * kMiB + garbage}});
     SetTables(
         {Table(2, 1, "a", "b", {Use(5, 5 * kMiB)}), Table(2, 2, "c", "d", {Use(6, 100 * kMiB)})});
@@ -578,7 +580,9 @@ class StoreModel {
                       [&](const auto& added) { return added.file->number == removed.number; });
       if (!stays) contents_.erase(removed.number);
     }
-    for (const FileNumber number : store_.files().TakeObsolete()) store_.files().Forget(number);
+    for (const ValueFiles::Obsolete& file : store_.files().TakeObsolete()) {
+      store_.files().Forget(file.number);
+    }
     CheckBytes();
   }
   void CheckBytes() {

@@ -133,7 +133,7 @@ TEST(ValueFileWriterTest, FilesLiveAsLongAsTheirHolders) {
     ASSERT_TRUE(holders.ok());
     EXPECT_EQ(holders->at(0).use_count(), 1);
   }
-  EXPECT_EQ(store.files.TakeObsolete(), (std::vector<FileNumber>{1}));
+  EXPECT_EQ(TakeObsolete(store.files), (std::vector<FileNumber>{1}));
 }
 
 TEST(ValueFileWriterTest, LimiterIsChargedForWhatIsWritten) {

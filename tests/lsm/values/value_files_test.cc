@@ -436,7 +436,7 @@ TEST(ValueFilesTest, ObsoleteWithTheLastHolder) {
   other.reset();
   EXPECT_EQ(files.Find(7), nullptr);
   EXPECT_TRUE(files.IsObsolete(7));
-  EXPECT_EQ(files.TakeObsolete(), (std::vector<FileNumber>{7}));
+  EXPECT_EQ(TakeObsolete(files), (std::vector<FileNumber>{7}));
   EXPECT_TRUE(files.TakeObsolete().empty()) << "handed out once";
   EXPECT_TRUE(files.IsObsolete(7));
   files.Forget(7);
@@ -455,7 +455,7 @@ TEST(ValueFilesTest, AllAreAscendingAndAlive) {
     EXPECT_EQ(file->bytes(), file->number() * 4096);
   }
   EXPECT_EQ(numbers, (std::vector<FileNumber>{2, 5, 7}));
-  EXPECT_EQ(files.TakeObsolete(), (std::vector<FileNumber>{9}));
+  EXPECT_EQ(TakeObsolete(files), (std::vector<FileNumber>{9}));
 }
 
 TEST(ValueFilesTest, NothingBecomesObsoleteAfterStopCollecting) {
@@ -468,7 +468,7 @@ TEST(ValueFilesTest, NothingBecomesObsoleteAfterStopCollecting) {
   second.reset();
   EXPECT_EQ(files.Find(2), nullptr);
   EXPECT_FALSE(files.IsObsolete(2));
-  EXPECT_EQ(files.TakeObsolete(), (std::vector<FileNumber>{1})) << "was so before";
+  EXPECT_EQ(TakeObsolete(files), (std::vector<FileNumber>{1})) << "was so before";
 }
 
 TEST(ValueFilesTest, TakenFilesAreClosed) {
@@ -510,11 +510,11 @@ TEST(ValueFilesTest, FindNeverBringsBackTheDead) {
   for (FileNumber number = 1; number <= kCount; ++number) {
     const ValueFileRef file = files.Add(number, 0);
     newest = number;
-    for (const FileNumber taken : files.TakeObsolete()) obsolete.push_back(taken);
+    for (const FileNumber taken : TakeObsolete(files)) obsolete.push_back(taken);
   }
   stop = true;
   for (std::thread& thread : threads) thread.join();
-  for (const FileNumber taken : files.TakeObsolete()) obsolete.push_back(taken);
+  for (const FileNumber taken : TakeObsolete(files)) obsolete.push_back(taken);
   std::sort(obsolete.begin(), obsolete.end());
   ASSERT_EQ(obsolete.size(), kCount) << "each once";
   for (FileNumber number = 1; number <= kCount; ++number) EXPECT_EQ(obsolete[number - 1], number);

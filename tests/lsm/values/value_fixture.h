@@ -24,6 +24,13 @@
 
 namespace terracefs::lsm::values_test {
 
+// Their numbers alone.
+inline std::vector<FileNumber> TakeObsolete(ValueFiles& files) {
+  std::vector<FileNumber> numbers;
+  for (const ValueFiles::Obsolete& file : files.TakeObsolete()) numbers.push_back(file.number);
+  return numbers;
+}
+
 // A simulated disk whose writes can be held up, and which tells what it was asked for. Safe from
 // any thread.
 class WatchedStorage final : public io::Storage {

@@ -204,7 +204,7 @@ TEST(ValueLogTest, FilesAreHeldUntilTheyAreSynced) {
   ASSERT_TRUE(store.log->Sync().ok());
   EXPECT_EQ(storage.TakeSyncCount(), 1);
   EXPECT_EQ(store.files.Find(1), nullptr);
-  EXPECT_EQ(store.files.TakeObsolete(), (std::vector<FileNumber>{1}));
+  EXPECT_EQ(TakeObsolete(store.files), (std::vector<FileNumber>{1}));
 }
 
 TEST(ValueLogTest, SyncCostsNothingWithoutAppends) {
