@@ -92,8 +92,7 @@ TEST(DbIteratorTest, AnErrorIsNotTheEnd) {
 }
 
 TEST(DbIteratorTest, EntriesOfUnknownKindsAreErrors) {
-  for (const EntryKind kind :
-       {EntryKind::kReference, EntryKind::kCounter, static_cast<EntryKind>(77)}) {
+  for (const EntryKind kind : {EntryKind::kCounter, static_cast<EntryKind>(77)}) {
     ListIterator::Entries entries = {{MakeInternalKey("a", 5, kind), ""}};
     const auto it = NewVisibleIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {},
                                        nullptr, nullptr);

@@ -92,12 +92,12 @@ TEST_F(ValueGarbageTest, Level0IsNeverTheBottom) {
   EXPECT_EQ(Measure().unknown_bytes, 250U);
 }
 
-// Live 9000, garbage 1000: 0.3 * 0.56 of all are 1680.
+// Live 9000, garbage 1000: 0.3 * 0.62 of all are 1860.
 TEST_F(ValueGarbageTest, TheLimitIsAShareOfAllBytes) {
   Set({{5, 10'000}}, {Table(1, 1, "a", {{5, 9000, 0}})});
-  EXPECT_EQ(Measure(0.3).limit_bytes, 1680U);
+  EXPECT_EQ(Measure(0.3).limit_bytes, 1860U);
   EXPECT_FALSE(Measure(0.3).presses);
-  EXPECT_EQ(Measure(0.1).limit_bytes, 560U);
+  EXPECT_EQ(Measure(0.1).limit_bytes, 620U);
   EXPECT_TRUE(Measure(0.1).presses);
   EXPECT_EQ(Measure(0.1).slows, 1);
   EXPECT_EQ(Measure(0.1, 500).limit_bytes, 4000U) << "small stores have a floor";
@@ -111,14 +111,14 @@ TEST_F(ValueGarbageTest, VacuumBeginsFirstAndThenWritersAreDelayedMoreAndMore) {
     store_.files().TakeObsolete();
     store_.files().Forget(5);
     Set({{5, 100'000}}, {Table(1, 1, "a", {{5, 100'000 - garbage, 0}})});
-    return Measure(0.1, 125);  // the limit is 5600
+    return Measure(0.1, 125);  // the limit is 6200
   };
-  EXPECT_EQ(at(4200).limit_bytes, 5600U);
-  EXPECT_FALSE(at(4200).presses);
-  EXPECT_TRUE(at(4201).presses);
-  EXPECT_EQ(at(4480).slows, 0);
-  EXPECT_NEAR(at(5040).slows, 0.5, 0.01);
-  EXPECT_NEAR(at(5600).slows, 1, 0.001);
+  EXPECT_EQ(at(4650).limit_bytes, 6200U);
+  EXPECT_FALSE(at(4650).presses);
+  EXPECT_TRUE(at(4651).presses);
+  EXPECT_EQ(at(4960).slows, 0);
+  EXPECT_NEAR(at(5580).slows, 0.5, 0.01);
+  EXPECT_NEAR(at(6200).slows, 1, 0.001);
   EXPECT_EQ(at(50'000).slows, 1);
 }
 
