@@ -68,6 +68,8 @@ void DbImpl::StopThreads() {
 
 io::Status DbImpl::Close() {
   if (closed_.exchange(true)) return io::Status::Ok();
+  // After a failed Recover the log may still refer to what memory lets go of.
+  const bool was_open = queue_ != nullptr;
   io::Status status;
   if (queue_) status = queue_->Sync();
   StopThreads();
@@ -75,7 +77,7 @@ io::Status DbImpl::Close() {
   value_files_.SetPagesInFlight(nullptr);
   value_log_.reset();
   if (status.ok()) status = versions_.error();
-  if (!options_.read_only) PurgeObsolete();
+  if (was_open) PurgeObsolete();
   value_files_.StopCollecting();
   return status;
 }

@@ -46,7 +46,7 @@ class Overwriter {
     if (!fd.valid()) return;
     while (last_change_ < kFilePages || !stop_) {
       // All of it first, in order.
-      const uint64_t page = last_change_ < kFilePages ? last_change_ : random_.Uniform(kFilePages);
+      const uint64_t page = last_change_ < kFilePages ? last_change_.load() : random_.Uniform(kFilePages);
       const uint64_t change = ++last_change_;
       unsynced_.emplace_back(change, page);
       const std::string bytes = PageOf(change, page);
