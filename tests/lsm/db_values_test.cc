@@ -983,6 +983,36 @@ TEST_P(DbValuesTest, HistoryEndsBeforeTheFirstBatchWithALostPage) {
   EXPECT_EQ(NumberedBatches::Count(**db), kDurable + 2);
 }
 
+// An engine that could not be opened leaves the files that its log refers to.
+TEST_P(DbValuesTest, AnOpenThatFailsLosesNothing) {
+  ASSERT_NO_FATAL_FAILURE(Fill(0, 100));
+  ASSERT_TRUE(db_->Sync().ok());
+  const std::unique_ptr<SimStorage> crashed = storage_->CrashClone(1, CrashMode::kKeepAll);
+  db_.reset();
+  for (uint64_t i = 0;; ++i) {
+    SCOPED_TRACE("operation " + std::to_string(i));
+    storage_ = crashed->CrashClone(1, CrashMode::kKeepAll);
+    FaultRule rule;
+    rule.pass_count = i;
+    rule.effect = static_cast<FaultEffect>(i % 3);
+    storage_->faults().Add(rule);
+    auto failed = Db::Open(options_, *storage_);
+    const bool was_injected = storage_->faults().injected_count() > 0;
+    if (failed.ok()) {
+      (*failed)->Close().IgnoreError("the fault may come as late as here");
+      failed->reset();
+    }
+    storage_->faults().Clear();
+    for (const CrashMode mode : {CrashMode::kKeepAll, CrashMode::kLoseAllUnsynced}) {
+      storage_ = storage_->CrashClone(1, mode);
+      ASSERT_NO_FATAL_FAILURE(Open());
+      ASSERT_NO_FATAL_FAILURE(CheckContents());
+      db_.reset();
+    }
+    if (!was_injected) break;
+  }
+}
+
 TEST_P(DbValuesTest, ADamagedPageFailsItsKeyOnly) {
   ASSERT_NO_FATAL_FAILURE(Fill(0, 120));
   ASSERT_NO_FATAL_FAILURE(Flush());
