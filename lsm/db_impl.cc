@@ -297,7 +297,8 @@ class ScanBatch {
                           const Db::ScanPlace& place) {
     ValueFiles::ReadItem item;
     item.reference = TRY(ValueReference::Decode(encoded));
-    Entry& entry = entries_.emplace_back(std::string(key), std::string(), nullptr);
+    entries_.push_back({std::string(key), std::string(), nullptr});
+    Entry& entry = entries_.back();
     item.out = place ? place(key) : nullptr;
     if (item.out == nullptr) {
       entry.value.resize(kValuePageBytes);
