@@ -193,7 +193,7 @@ class DbImpl final : public Db, private ReadSampler {
   io::Status VerifyFiles(const Version& version) REQUIRES(jobs_mutex_);
   io::Status VerifyValues();
   // What memtables refer to in value files.
-  std::vector<ValueUse> UnflushedUses() const EXCLUDES(jobs_mutex_);
+  std::vector<ValueUse> UnflushedUses() const EXCLUDES(view_mutex_);
   void RefreshValueSizes() EXCLUDES(jobs_mutex_);
   void RefreshGarbage() EXCLUDES(jobs_mutex_, garbage_mutex_);
   // Manual compaction.
