@@ -34,8 +34,9 @@ std::string PageOf(uint64_t change, uint64_t page) {
   return bytes;
 }
 
-// Overwrites pages of one file at random, one after the other, until the daemon dies; fsyncs now
-// and then. Afterwards the file must be what it was after some change, at or behind the last fsync.
+// Overwrites runs of pages of one file at random, one after the other, until the daemon dies;
+// fsyncs now and then. Afterwards the file must be what it was after some change, at or behind the
+// last fsync.
 class Overwriter {
  public:
   Overwriter(std::string path, uint64_t seed)
@@ -43,27 +44,36 @@ class Overwriter {
 
   void Run() {
     const io::UniqueFd fd(open(path_.c_str(), O_CREAT | O_WRONLY, 0644));
-    if (!fd.valid()) return;
-    while (last_change_ < kFilePages || !stop_) {
+    while (fd.valid() && !stop_) {
       // All of it first, in order.
-      const uint64_t page =
-          last_change_ < kFilePages ? last_change_.load() : random_.Uniform(kFilePages);
-      const uint64_t change = ++last_change_;
-      unsynced_.emplace_back(change, page);
-      const std::string bytes = PageOf(change, page);
-      if (pwrite(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(page * kPageBytes)) !=
+      Change change{last_change_ + 1, filled_pages_, kFillPages};
+      if (filled_pages_ == kFilePages) {
+        change.page_count = 1 + random_.Uniform(kFillPages);
+        change.page = random_.Uniform(kFilePages - change.page_count + 1);
+      } else {
+        filled_pages_ += kFillPages;
+      }
+      unsynced_.push_back(change);
+      last_change_ = change.number;
+      std::string bytes;
+      for (uint64_t i = 0; i < change.page_count; ++i) {
+        bytes += PageOf(change.number, change.page + i);
+      }
+      // One request, and so one batch.
+      if (pwrite(fd.get(), bytes.data(), bytes.size(),
+                 static_cast<off_t>(change.page * kPageBytes)) !=
           static_cast<ssize_t>(bytes.size())) {
         return;
       }
-      const bool sync = random_.OneIn(200) || last_change_ == kFilePages;
-      if (!sync) continue;
+      written_pages_ += change.page_count;
+      if (!random_.OneIn(100)) continue;
       if (fsync(fd.get()) != 0) return;
-      for (const auto& [number, where] : unsynced_) synced_[where] = number;
+      Apply(unsynced_, UINT64_MAX, &synced_);
       unsynced_.clear();
     }
   }
   void Stop() { stop_ = true; }
-  uint64_t last_change() const { return last_change_; }
+  uint64_t written_pages() const { return written_pages_; }
 
   // After the crash: takes what is found as the new beginning.
   void Check() {
@@ -79,25 +89,44 @@ class Overwriter {
           << "page " << page << " of " << path_ << " is nothing that was ever written";
     }
     std::vector<uint64_t> expected = synced_;
-    for (const auto& [number, where] : unsynced_) {
-      if (number <= newest) expected[where] = number;
-    }
+    Apply(unsynced_, newest, &expected);
     for (uint64_t page = 0; page < kFilePages; ++page) {
       ASSERT_EQ(found[page], expected[page])
           << "page " << page << " of " << path_ << ", whose newest change is " << newest << " of "
           << last_change_;
     }
     synced_ = found;
+    filled_pages_ = content.size() / kPageBytes;
     unsynced_.clear();
   }
 
  private:
+  struct Change {
+    uint64_t number = 0;
+    uint64_t page = 0;
+    uint64_t page_count = 0;
+  };
+  static constexpr uint64_t kFillPages = 32;
+  static_assert(kFilePages % kFillPages == 0);
+
+  static void Apply(const std::vector<Change>& changes, uint64_t last,
+                    std::vector<uint64_t>* numbers) {
+    for (const Change& change : changes) {
+      if (change.number > last) return;
+      for (uint64_t i = 0; i < change.page_count; ++i) {
+        (*numbers)[change.page + i] = change.number;
+      }
+    }
+  }
+
   const std::string path_;
   io::Random random_;
   std::atomic<bool> stop_{false};
-  std::atomic<uint64_t> last_change_{0};
-  std::vector<uint64_t> synced_;                         // number of the last change, by page
-  std::vector<std::pair<uint64_t, uint64_t>> unsynced_;  // change and page, since then
+  std::atomic<uint64_t> written_pages_{0};
+  uint64_t filled_pages_ = 0;
+  uint64_t last_change_ = 0;
+  std::vector<uint64_t> synced_;  // number of the last change, by page
+  std::vector<Change> unsynced_;  // since then
 };
 
 class KillVacuumMount : public TransportTest {
@@ -136,13 +165,14 @@ TEST_P(KillVacuumMount, NothingSyncedIsLostAndFilesAreOfOneMoment) {
   for (int round = 0; round < kRounds; ++round) {
     SCOPED_TRACE("round " + std::to_string(round));
     // Slow, so that vacuum is still at work when it is seen.
-    mount_->Mount(Options("compaction_rate=8M,garbage_ratio=0.9,commit=1s"));
+    mount_->Mount(Options("compaction_rate=64M,garbage_ratio=0.9,commit=1s"));
     std::vector<std::thread> threads;
     for (const auto& writer : writers) {
       threads.emplace_back([&writer = *writer] { writer.Run(); });
     }
     for (const auto& writer : writers) {
-      while (writer->last_change() < kFilePages * static_cast<uint64_t>(2 + round)) {
+      const uint64_t wanted = writer->written_pages() + 2 * kFilePages;
+      while (writer->written_pages() < wanted) {
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
       }
     }
