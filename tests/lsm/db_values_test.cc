@@ -831,7 +831,7 @@ TEST_P(DbValuesTest, AFailedWriteOfPagesIsStickyAndReadsGoOn) {
 
 TEST_P(DbValuesTest, AFullDiskRefusesWholeBatchesAndRecovers) {
   ASSERT_NO_FATAL_FAILURE(Fill(0, 100, true));
-  for (const uint64_t room : {20'000, 100'000, 400'000, 1'500'000}) {
+  for (const uint64_t room : {20'000U, 100'000U, 400'000U, 1'500'000U}) {
     SCOPED_TRACE("room " + std::to_string(room));
     storage_->SetCapacityBytes(storage_->UsedBytes() + room);
     bool refused = false;
