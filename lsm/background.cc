@@ -140,8 +140,9 @@ io::Status DbImpl::FlushOne(const Immutable& immutable) {
     return stop_jobs_.load(std::memory_order_relaxed) ? io::Status::ShuttingDown()
                                                       : io::Status::Ok();
   };
-  VersionEdit edit =
-      TRY(RunFlush(environment_, *immutable.table, shape, SmallestSnapshot(), stop, &counters_));
+  uint64_t hidden_value_bytes = 0;
+  VersionEdit edit = TRY(RunFlush(environment_, *immutable.table, shape, SmallestSnapshot(), stop,
+                                  &counters_, &hidden_value_bytes));
   edit.last_sequence = immutable.last_sequence;
   edit.counters = versions_.counters();
   for (size_t id = 0; id < kCounterCount; ++id) {
@@ -151,8 +152,11 @@ io::Status DbImpl::FlushOne(const Immutable& immutable) {
   uint64_t kept = 0;
   for (const VersionEdit::AddedFile& added : edit.added_files) kept += ValueBytes(*added.file);
   TRY(Install(std::move(edit), immutable.table.get()));
-  hidden_hint_bytes_.fetch_sub(static_cast<int64_t>(immutable.table->value_bytes() - kept),
-                               std::memory_order_relaxed);
+  hidden_hint_bytes_.fetch_sub(static_cast<int64_t>(hidden_value_bytes), std::memory_order_relaxed);
+  const uint64_t left = kept + hidden_value_bytes;
+  dead_hint_bytes_.fetch_sub(static_cast<int64_t>(immutable.table->value_bytes() -
+                                                  std::min(left, immutable.table->value_bytes())),
+                             std::memory_order_relaxed);
   return io::Status::Ok();
 }
 
@@ -265,10 +269,16 @@ io::Status DbImpl::Flush() {
 
 // ---- Compaction --------------------------------------------------------------------------------
 
+// Whether the job makes garbage of values known, or sets it free.
+bool DbImpl::CollectsValues(const CompactionPlan& plan) {
+  return plan.MovesValues() || plan.level == 0 || plan.output_level == plan.level;
+}
+
 DbImpl::JobSlot::JobSlot(DbImpl& db, CompactionPlan plan) : db_(db), plan_(std::move(plan)) {
   db_.in_use_.Register(plan_);
   ++db_.running_count_;
   ++db_.jobs_by_reason_[plan_.reason];
+  if (CollectsValues(plan_)) ++db_.collecting_count_;
   // Planned, not done: a range that fails is not tried for ever (C1).
   if (plan_.output_level == plan_.level + 1) {
     db_.compact_pointers_[static_cast<size_t>(plan_.level)] =
@@ -300,6 +310,7 @@ DbImpl::JobSlot::~JobSlot() {
   io::MutexLock lock(db_.jobs_mutex_);
   db_.in_use_.Unregister(plan_);
   --db_.running_count_;
+  if (CollectsValues(plan_)) --db_.collecting_count_;
   if (plan_.level == 0) {
     std::erase(db_.level0_slots_, this);
     if (done_) db_.level0_drained_bytes_ += level0_bytes_;
@@ -324,10 +335,15 @@ ValueScope DbImpl::ScopeLocked(const Version& version) const {
   if (newer > 0) scope.hidden_share = std::clamp(hidden / static_cast<double>(newer), 0.0, 1.0);
   scope.dead_bytes =
       static_cast<uint64_t>(std::max<int64_t>(dead_hint_bytes_.load(std::memory_order_relaxed), 0));
-  if (const FileNumber active = value_log_->active_file(); active != 0) {
-    scope.writing.insert(active);
-  }
+  const FileNumber active = value_log_ ? value_log_->active_file() : 0;
+  if (active != 0) scope.writing.insert(active);
   scope.avoided = avoided_value_files_;
+  for (int level = 0; level < kLevelCount && !quarantined_.empty(); ++level) {
+    for (const FileRef& table : version.files(level)) {
+      if (!quarantined_.contains(table->number)) continue;
+      for (const ValueUse& use : table->info.value_uses) scope.avoided.insert(use.file);
+    }
+  }
   scope.quiet = quiet_.load(std::memory_order_relaxed);
   scope.full_file_bytes = full_value_file_bytes_.load(std::memory_order_relaxed);
   scope.free_bytes = free_bytes_.load(std::memory_order_relaxed);
@@ -363,7 +379,12 @@ void DbImpl::NoteFound(const CompactionPlan& plan, const VersionEdit& edit,
   uint64_t before = 0;
   uint64_t after = 0;
   for (const auto& side : plan.inputs) {
-    for (const FileRef& file : side) before += ValueBytes(*file);
+    for (const FileRef& file : side) {
+      const bool removed = std::any_of(
+          edit.removed_files.begin(), edit.removed_files.end(),
+          [&](const VersionEdit::RemovedFile& other) { return other.number == file->number; });
+      if (removed) before += ValueBytes(*file);  // others were skipped
+    }
   }
   for (const VersionEdit::AddedFile& added : edit.added_files) after += ValueBytes(*added.file);
   // Copies may take more or less than their originals.
@@ -372,12 +393,16 @@ void DbImpl::NoteFound(const CompactionPlan& plan, const VersionEdit& edit,
                              std::memory_order_relaxed);
 }
 
-// It is not known what exactly is damaged, a table or a value: all of the job's are left alone.
+// It is not known what exactly is damaged: of a job that moves values they are left where they are,
+// for what is wrong with a table every other job that reads it finds, too.
 void DbImpl::SetDamageAsideLocked(const CompactionPlan& plan) {
   avoided_value_files_.insert(plan.moved_value_files.begin(), plan.moved_value_files.end());
-  if (plan.MovesValues() && !plan.moves_all_values) return;
   for (const auto& side : plan.inputs) {
-    for (const FileRef& file : side) quarantined_.insert(file->number);
+    for (const FileRef& file : side) {
+      if (!plan.MovesValues()) quarantined_.insert(file->number);
+      if (!plan.moves_all_values) continue;
+      for (const ValueUse& use : file->info.value_uses) avoided_value_files_.insert(use.file);
+    }
   }
 }
 
@@ -424,8 +449,10 @@ void DbImpl::WorkerLoop(int index) noexcept {
     auto slot = std::make_unique<JobSlot>(*this, std::move(*plan));
     lock.Unlock();
     const io::Status status = RunPlan(*slot, stop);
-    const CompactionPlan done = slot->plan();
+    CompactionPlan failed;  // holds what it was to let go of
+    if (!status.ok()) failed = slot->plan();
     slot.reset();
+    PurgeObsolete();
     lock.Lock();
     if (below) --running_below_count_;
     if (stopping_) continue;
@@ -435,11 +462,13 @@ void DbImpl::WorkerLoop(int index) noexcept {
       continue;
     }
     lock.Unlock();
-    io::LsmLog().error("compaction of level {}: {}", done.level, status.ToString());
+    io::LsmLog().error("compaction of level {}: {}", failed.level, status.ToString());
     lock.Lock();
-    if (status.Is(io::StatusCode::kCorruption)) {
-      // Damage in these tables must not keep the rest from being compacted.
-      SetDamageAsideLocked(done);
+    const bool unreadable = failed.MovesValues() && !status.Is(io::StatusCode::kNoSpace) &&
+                            !status.Is(io::StatusCode::kShuttingDown);
+    if (status.Is(io::StatusCode::kCorruption) || unreadable) {
+      // Damage in these tables or values must not keep the rest from being compacted.
+      SetDamageAsideLocked(failed);
     } else {
       retry_delay_ns = std::clamp(2 * retry_delay_ns, kMergeRetryMinNs, kMergeRetryMaxNs);
       retry_at_ns = options_.clock->SteadyNs() + retry_delay_ns;
@@ -586,13 +615,11 @@ void DbImpl::RefreshRoom() {
     io::MutexLock lock(jobs_mutex_);
     for (const Immutable& immutable : immutables_) unflushed += immutable.table->memory_bytes();
   }
-  uint64_t table_bytes = 0;
-  const std::shared_ptr<const Version> version = versions_.current();
-  for (int level = 0; level < kLevelCount; ++level) table_bytes += version->LevelBytes(level);
+  const uint64_t store_bytes = TableAndValueBytes();
   const uint64_t least = 2 * options_.table_bytes + options_.memtable_bytes +
                          (recycler_->KeptNumbers().empty() ? recycler_->file_bytes() : 0);
   const uint64_t reserve =
-      std::max(least, std::min((*free + table_bytes) / kReserveShare, io::kGiB)) + unflushed;
+      std::max(least, std::min((*free + store_bytes) / kReserveShare, io::kGiB)) + unflushed;
   reserve_bytes_.store(reserve, std::memory_order_relaxed);
   room_bytes_.store(*free > reserve ? static_cast<int64_t>(*free - reserve) : 0,
                     std::memory_order_relaxed);
@@ -602,7 +629,6 @@ void DbImpl::UpkeepOnce() {
   RefreshRoom();
   RefreshValueSizes();
   ObserveQuiet();
-  RefreshValueGarbage();
   const int64_t oldest = queue_->active_memtable()->oldest_deletion_seconds();
   // On a full disk somebody is waiting for the space; and much of it is worth a small table.
   const bool is_urgent = !HasRoomForLog() ||
@@ -622,6 +648,7 @@ void DbImpl::UpkeepOnce() {
     }
   }
   RefreshGarbage();
+  RefreshValueGarbage();
   PurgeObsolete();
 }
 

@@ -186,6 +186,7 @@ class DbImpl final : public Db, private ReadSampler {
     JobBytes bytes_;
     bool done_ = false;
   };
+  static bool CollectsValues(const CompactionPlan& plan);
   io::Status RunPlan(JobSlot& slot, const std::function<io::Status()>& stop) EXCLUDES(jobs_mutex_);
   io::Status Install(VersionEdit edit, const MemTable* flushed);
   void UpkeepOnce() EXCLUDES(jobs_mutex_);
@@ -280,6 +281,7 @@ class DbImpl final : public Db, private ReadSampler {
   CompactPointers compact_pointers_ GUARDED_BY(jobs_mutex_);
   std::set<FileNumber> avoided_value_files_ GUARDED_BY(jobs_mutex_);  // damaged ones
   int running_count_ GUARDED_BY(jobs_mutex_) = 0;
+  int collecting_count_ GUARDED_BY(jobs_mutex_) = 0;  // of them, those that CollectsValues
   std::vector<const JobSlot*> level0_slots_ GUARDED_BY(jobs_mutex_);  // of the running jobs
   uint64_t level0_drained_bytes_ GUARDED_BY(jobs_mutex_) = 0;         // by those that are done
   int running_below_count_ GUARDED_BY(jobs_mutex_) = 0;  // of them, by workers and not of level 0

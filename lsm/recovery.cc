@@ -181,6 +181,10 @@ io::Status DbImpl::SettleValueFiles(const Version& version,
     const ValueFileRef file = value_files_.Find(use.file);
     CHECK(file != nullptr);
     const uint64_t end = use.end_page * kValuePageBytes;
+    if (file->bytes() < end) {
+      return io::Status::Corruption("value file is missing or cut short, though it was durable",
+                                    FileName(FileKind::kBlob, use.file));
+    }
     const bool cut = file->bytes() > end && !options_.read_only;
     const bool sync = file->bytes() > 0 && !options_.read_only &&
                       std::any_of(recovered_uses.begin(), recovered_uses.end(),

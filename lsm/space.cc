@@ -128,13 +128,18 @@ void DbImpl::SettleHints(const Version& version, const ValueScope& scope) {
   for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
     for (const FileRef& table : version.files(level)) newer += ValueBytes(*table);
   }
-  int64_t hidden = hidden_hint_bytes_.load(std::memory_order_relaxed);
+  const int64_t hidden = hidden_hint_bytes_.load(std::memory_order_relaxed);
   const int64_t possible = std::clamp<int64_t>(hidden, 0, static_cast<int64_t>(newer));
   if (hidden != possible) hidden_hint_bytes_.fetch_add(possible - hidden);
-  int64_t dead = dead_hint_bytes_.load(std::memory_order_relaxed);
-  const bool none_dead = version.drops().empty() && unflushed_dead_bytes_.load() == 0 &&
-                         immutable_count_.load(std::memory_order_relaxed) == 0;
-  if (dead < 0 || none_dead) dead_hint_bytes_.fetch_sub(dead);
+  const int64_t dead = dead_hint_bytes_.load(std::memory_order_relaxed);
+  // What memtables drop is known to their flush only.
+  if (immutable_count_.load(std::memory_order_relaxed) > 0) return;
+  uint64_t dead_known = unflushed_dead_bytes_.load(std::memory_order_relaxed);
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& table : version.files(level)) dead_known += DeadValueBytes(*table);
+  }
+  const int64_t plausible = std::clamp<int64_t>(dead, 0, static_cast<int64_t>(dead_known));
+  if (dead != plausible) dead_hint_bytes_.fetch_add(plausible - dead);
 }
 
 void DbImpl::RefreshValueGarbage() {
@@ -152,9 +157,10 @@ void DbImpl::RefreshValueGarbage() {
   bool collecting = false;
   if (garbage.presses) {
     io::MutexLock lock(jobs_mutex_);
-    collecting = running_count_ > 0;
+    collecting = collecting_count_ > 0;
     // Where nothing can be done for it, because a snapshot or damage holds it, nobody need wait.
-    collectable = collecting || PickLocked(shape).has_value();
+    const std::optional<CompactionPlan> plan = PickLocked(shape);
+    collectable = collecting || (plan && CollectsValues(*plan));
     // What presses may have come by memtables that changed no table.
     work_wanted_.NotifyAll();
   }

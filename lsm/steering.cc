@@ -24,7 +24,7 @@ void DbImpl::SetCompactionRate(uint64_t bytes_per_second) {
     last_tick_ = AutoRate::Tick();
     ticked_ns_ = options_.clock->SteadyNs();
     tick_count_ = 0;
-    ticked_user_bytes_ = queue_ ? queue_->user_bytes_written() : 0;
+    ticked_user_bytes_ = queue_ ? written_bytes_.load(std::memory_order_relaxed) : 0;
     ticked_background_bytes_ = limiter_.stats().bytes;
     sync_latency_.Take();
     block_cache_.miss_latency().Take();

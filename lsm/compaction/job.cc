@@ -375,7 +375,8 @@ io::Result<MergeResult> RunMerge(const JobEnvironment& environment, const MergeJ
 
 io::Result<VersionEdit> RunFlush(const JobEnvironment& environment, const MemTable& table,
                                  const Shape& shape, SequenceNumber smallest_snapshot,
-                                 const std::function<io::Status()>& stop, JobCounters* counters) {
+                                 const std::function<io::Status()>& stop, JobCounters* counters,
+                                 uint64_t* hidden_value_bytes) {
   VersionEdit edit;
   std::vector<DropRange> own;
   for (const DroppedRange& dropped : table.dropped_ranges()) {
@@ -410,6 +411,7 @@ io::Result<VersionEdit> RunFlush(const JobEnvironment& environment, const MemTab
   for (const FileRef& file : TRY(writer.Finish())) edit.added_files.push_back({0, file});
   counters->flushed_bytes.fetch_add(writer.bytes(), std::memory_order_relaxed);
   CountDrops(rules, counters);
+  if (hidden_value_bytes != nullptr) *hidden_value_bytes = loop.hidden_value_bytes();
   return edit;
 }
 

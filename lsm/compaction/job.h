@@ -63,9 +63,11 @@ std::vector<std::string> SplitPoints(const Options& options, const std::vector<F
                                      int count_max);
 
 // Writes `table` (immutable; everything older is in `shape`) to level-0 tables, one per domain. The
-// edit adds them and the table's drop ranges. `stop` as in MergeJob.
+// edit adds them and the table's drop ranges. `stop` as in MergeJob, `hidden_value_bytes` (may be
+// null) as in MergeResult.
 io::Result<VersionEdit> RunFlush(const JobEnvironment& environment, const MemTable& table,
                                  const Shape& shape, SequenceNumber smallest_snapshot,
-                                 const std::function<io::Status()>& stop, JobCounters* counters);
+                                 const std::function<io::Status()>& stop, JobCounters* counters,
+                                 uint64_t* hidden_value_bytes = nullptr);
 
 }  // namespace terracefs::lsm

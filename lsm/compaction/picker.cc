@@ -136,14 +136,6 @@ std::optional<CompactionPlan> PickDue(const PickContext& context) {
   return std::nullopt;
 }
 
-// What the table refers to in dead ranges, at a guess.
-uint64_t DeadValueBytes(const FileMeta& file) {
-  if (file.drop_pending_since_seconds.load(std::memory_order_relaxed) == 0) return 0;
-  const double share = static_cast<double>(file.dead_bytes.load(std::memory_order_relaxed)) /
-                       static_cast<double>(std::max<uint64_t>(file.info.file_bytes, 1));
-  return static_cast<uint64_t>(std::min(share, 1.0) * static_cast<double>(ValueBytes(file)));
-}
-
 // What full of garbage a table of a level >= 1 is, if anything. (A level-0 table is young; its turn
 // comes soon.)
 Need GarbageNeed(const PickContext& context, int level, const FileMeta& file, const char** reason) {

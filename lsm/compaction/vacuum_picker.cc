@@ -209,7 +209,10 @@ std::optional<CompactionPlan> PickSlice(const PickContext& context, const Victim
   for (int level = 1; level < kLevelCount; ++level) {
     const std::vector<FileRef>& files = context.version().files(level);
     for (size_t i = 0; i < files.size(); ++i) {
-      if (victims.BytesIn(*files[i]) == 0 || IsQuarantined(context, *files[i])) continue;
+      const uint64_t moved_bytes = victims.BytesIn(*files[i]);
+      if (moved_bytes == 0 || IsQuarantined(context, *files[i])) continue;
+      // The copies must have room.
+      if (moved_bytes + files[i]->info.file_bytes > context.values->free_bytes / 2) continue;
       seeds.push_back({level, i, victims.RateOf(*files[i])});
     }
   }

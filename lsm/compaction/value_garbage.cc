@@ -40,6 +40,13 @@ uint64_t ValueBytes(const FileMeta& table) {
   return bytes;
 }
 
+uint64_t DeadValueBytes(const FileMeta& file) {
+  if (file.drop_pending_since_seconds.load(std::memory_order_relaxed) == 0) return 0;
+  const double share = static_cast<double>(file.dead_bytes.load(std::memory_order_relaxed)) /
+                       static_cast<double>(std::max<uint64_t>(file.info.file_bytes, 1));
+  return static_cast<uint64_t>(std::min(share, 1.0) * static_cast<double>(ValueBytes(file)));
+}
+
 std::vector<ValueFileGarbage> MeasureValueFiles(const Version& version) {
   std::unordered_map<FileNumber, ValueFileGarbage> by_number;
   for (int level = 0; level < kLevelCount; ++level) {

@@ -44,6 +44,9 @@ struct ValueScope {
   uint64_t free_bytes = UINT64_MAX;
 };
 
+// What the table refers to in dead ranges, at a guess.
+uint64_t DeadValueBytes(const FileMeta& file);
+
 // A value file and what the tables of the version refer to in it.
 struct ValueFileGarbage {
   FileNumber file = 0;

@@ -16,8 +16,8 @@
 #include "lsm/key.h"
 #include "lsm/memtable/arena.h"
 #include "lsm/memtable/skiplist.h"
-#include "lsm/table/table_builder.h"
 #include "lsm/values/value_files.h"
+#include "lsm/values/value_use.h"
 
 namespace terracefs::lsm {
 

@@ -9,7 +9,7 @@
 #include "io/rate_limiter.h"
 #include "io/storage.h"
 #include "lsm/key.h"
-#include "lsm/values/value_reference.h"
+#include "lsm/values/value_use.h"
 
 namespace terracefs::lsm {
 
@@ -22,17 +22,6 @@ struct TableOptions {
   double filter_bits_per_key = 10;
   bool (*filter_key)(std::string_view user_key) = nullptr;
 };
-
-// What a table refers to in one value file.
-struct ValueUse {
-  FileNumber file = 0;
-  uint64_t bytes = 0;     // the sum of ValueReference::ShareBytes
-  uint64_t end_page = 0;  // largest ValueReference::end_page
-  bool operator==(const ValueUse&) const = default;
-};
-// Adds to the use of the reference's file, which is found or made in `uses`.
-void AddValueUse(const ValueReference& reference, std::vector<ValueUse>* uses);
-void MergeValueUse(const ValueUse& use, std::vector<ValueUse>* uses);
 
 // What is known of a finished table; goes into the manifest (lsm/manifest/version_edit.h) and,
 // except file_bytes, into the table's own properties block.

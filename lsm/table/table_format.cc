@@ -126,21 +126,6 @@ int64_t TombstoneSeconds(std::string_view value) {
   return std::max<int64_t>(1, static_cast<int64_t>(io::DecodeFixed64(value.data())));
 }
 
-void MergeValueUse(const ValueUse& use, std::vector<ValueUse>* uses) {
-  auto known =
-      std::lower_bound(uses->begin(), uses->end(), use.file,
-                       [](const ValueUse& a, FileNumber number) { return a.file < number; });
-  if (known == uses->end() || known->file != use.file) {
-    known = uses->insert(known, ValueUse{use.file, 0, 0});
-  }
-  known->bytes += use.bytes;
-  known->end_page = std::max(known->end_page, use.end_page);
-}
-
-void AddValueUse(const ValueReference& reference, std::vector<ValueUse>* uses) {
-  MergeValueUse({reference.file, reference.ShareBytes(), reference.end_page()}, uses);
-}
-
 io::Status CountEntry(std::string_view internal_key, std::string_view value, bool is_newest,
                       ValueReference* last_reference, TableInfo* info) {
   if (KeyKind(internal_key) == EntryKind::kReference) {

@@ -263,6 +263,8 @@ io::Result<ValueLog::LogFilePtr> ValueLog::CreateFile(uint64_t bytes, uint64_t f
   options.exclusive = true;
   options.direct = true;
   auto made = std::make_shared<LogFile>();
+  // Known before it is there: whoever lists the directory must not take it for nobody's.
+  made->holder = value_files_.Add(number, 0);
   made->file = TRY(storage_.Open(name, options));
   made->allocated_bytes = AllocationTarget(bytes, full_bytes);
   if (io::Status status = made->file->Allocate(made->allocated_bytes); !status.ok()) {
@@ -270,7 +272,6 @@ io::Result<ValueLog::LogFilePtr> ValueLog::CreateFile(uint64_t bytes, uint64_t f
     storage_.Remove(name).IgnoreError("nobody refers to it; the next open removes it");
     return status;
   }
-  made->holder = value_files_.Add(number, 0);
   return made;
 }
 
