@@ -408,11 +408,9 @@ void DbImpl::SetDamageAsideLocked(const CompactionPlan& plan) {
 
 // Until something happens that may mean work: every change of the tables, of what is in use, of
 // snapshots and settings notifies; what becomes due by time alone is known ahead.
-void DbImpl::WaitForWorkLocked(const Shape& shape) {
-  if (options_.disable_automatic_compaction) return work_wanted_.Wait(jobs_mutex_);
-  const std::optional<int64_t> due = NextDueSeconds(ContextLocked(shape, nullptr));
-  if (!due) return work_wanted_.Wait(jobs_mutex_);
-  const int64_t seconds = std::clamp<int64_t>(*due - NowSeconds(), 1, 3600);
+void DbImpl::WaitForWorkLocked(std::optional<int64_t> due_seconds) {
+  if (options_.disable_automatic_compaction || !due_seconds) return work_wanted_.Wait(jobs_mutex_);
+  const int64_t seconds = std::clamp<int64_t>(*due_seconds - NowSeconds(), 1, 3600);
   work_wanted_.WaitFor(jobs_mutex_, std::chrono::seconds(seconds));
 }
 
@@ -433,10 +431,16 @@ void DbImpl::WorkerLoop(int index) noexcept {
       work_wanted_.Wait(jobs_mutex_);
       continue;
     }
-    const Shape shape = versions_.shape();
-    std::optional<CompactionPlan> plan = PickLocked(shape);
+    std::optional<CompactionPlan> plan;
+    std::optional<int64_t> due_seconds;
+    {
+      // Not while waiting: whoever holds a version keeps its files on the disk.
+      const Shape shape = versions_.shape();
+      plan = PickLocked(shape);
+      if (!plan) due_seconds = NextDueSeconds(ContextLocked(shape, nullptr));
+    }
     if (!plan) {
-      WaitForWorkLocked(shape);
+      WaitForWorkLocked(due_seconds);
       continue;
     }
     const bool merge = plan->kind == CompactionPlan::Kind::kMerge;

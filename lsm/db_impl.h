@@ -225,7 +225,7 @@ class DbImpl final : public Db, private ReadSampler {
   // Damaged inputs, or values, are left alone by automatic jobs until the store is opened again.
   void SetDamageAsideLocked(const CompactionPlan& plan) REQUIRES(jobs_mutex_);
   std::optional<CompactionPlan> PickLocked(const Shape& shape) REQUIRES(jobs_mutex_);
-  void WaitForWorkLocked(const Shape& shape) REQUIRES(jobs_mutex_);
+  void WaitForWorkLocked(std::optional<int64_t> due_seconds) REQUIRES(jobs_mutex_);
   void StartWorkersLocked() REQUIRES(jobs_mutex_);
   int64_t NowSeconds() const;
   // Whether nobody writes; looked at by the upkeep thread.

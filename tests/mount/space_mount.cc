@@ -119,6 +119,10 @@ TEST_P(SpaceMount, FiguresAddUpWhileFilesComeAndGo) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
   Run({"compact", "--vacuum"});
+  // Whoever has just looked at an older state of the store keeps its files a moment longer.
+  while (Sum(Run({"space"})["reclaimable"]) > 4 * kMiB && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
   space = Space();
   EXPECT_EQ(space["reclaimable"]["open_unlinked"], 0u);
   EXPECT_NEAR(double{space["live"]}, 24 * kMiB, 4 * kMiB) << space;
