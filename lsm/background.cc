@@ -247,6 +247,8 @@ void DbImpl::PurgeObsolete() {
         .IgnoreError("no version names it; the next open removes it");
     versions_.obsolete_tables()->Forget(number);
   }
+  // Somebody may be waiting for just this space.
+  if (queue_ && !(tables.empty() && value_files.empty())) RefreshRoom();
 }
 
 io::Status DbImpl::Flush() {
