@@ -89,7 +89,10 @@ io::Status DbImpl::VerifyFiles(const Version& version) {
                                  versions_.obsolete_tables()->Contains(parsed->number)
                            : value_files_.Find(parsed->number) != nullptr ||
                                  value_files_.IsObsolete(parsed->number);
-    if (!known) return io::Status::Corruption("nobody knows the file", name);
+    // One that was just being purged is gone before it is forgotten.
+    if (!known && TRY(storage_.Exists(name))) {
+      return io::Status::Corruption("nobody knows the file", name);
+    }
   }
   for (const auto& [numbers, kind] :
        {std::pair(&tables, FileKind::kTable), std::pair(&value_files, FileKind::kBlob)}) {

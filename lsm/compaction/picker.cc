@@ -136,18 +136,19 @@ std::optional<CompactionPlan> PickDue(const PickContext& context) {
   return std::nullopt;
 }
 
-// What full of garbage a table of a level >= 1 is, if anything. (A level-0 table is young; its turn
-// comes soon.)
+// What full of garbage a table is, if anything. (A level-0 table is young; its turn comes soon,
+// unless it keeps much in value files.)
 Need GarbageNeed(const PickContext& context, int level, const FileMeta& file, const char** reason) {
+  if (DeadValueBytes(file) >= kDeadValuesPerTableByte * file.info.file_bytes) {
+    *reason = "dead values";
+    return Need::kInPlace;
+  }
+  if (level == 0) return Need::kNone;
   const double ratio = context.garbage_ratio;
   if (static_cast<double>(file.dead_bytes.load(std::memory_order_relaxed)) >=
           ratio * static_cast<double>(file.info.file_bytes) &&
       file.drop_pending_since_seconds.load(std::memory_order_relaxed) != 0) {
     *reason = "garbage";
-    return Need::kInPlace;
-  }
-  if (DeadValueBytes(file) >= kDeadValuesPerTableByte * file.info.file_bytes) {
-    *reason = "dead values";
     return Need::kInPlace;
   }
   if (!SnapshotsAllow(context, file)) return Need::kNone;
@@ -166,7 +167,7 @@ Need GarbageNeed(const PickContext& context, int level, const FileMeta& file, co
 std::optional<CompactionPlan> PickGarbage(const PickContext& context) {
   std::optional<CompactionPlan> best;
   uint64_t best_bytes = 0;
-  for (int level = 1; level < kLevelCount; ++level) {
+  for (int level = 0; level < kLevelCount; ++level) {
     const std::vector<FileRef>& files = context.version().files(level);
     for (size_t i = 0; i < files.size(); ++i) {
       if (!HasGarbage(*files[i]) || context.IsTaken(*files[i])) continue;
