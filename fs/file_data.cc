@@ -16,13 +16,11 @@ Status StageCutOfPage(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t new
   const size_t kept_bytes = new_size % kPageBytes;
   if (kept_bytes == 0) return Status::Ok();
   const uint64_t page = new_size / kPageBytes;
-  return ForEachPage(db, may_wait, data_id, page, page + 1, [&](uint64_t, std::string_view bytes) {
-    if (bytes.size() > kept_bytes) {
-      transaction->batch().Put(ExtentKey(data_id, page), std::string_view(&kInlineTag, 1),
-                               bytes.substr(0, kept_bytes));
-    }
-    return false;
-  });
+  const std::optional<lsm::PinnedValue> stored = TRY(FindPage(db, may_wait, data_id, page));
+  if (stored && stored->view().size() > kept_bytes) {
+    transaction->batch().Put(ExtentKey(data_id, page), stored->view().substr(0, kept_bytes));
+  }
+  return Status::Ok();
 }
 
 Status StagePageRemoval(lsm::Db& db, bool may_wait, const InodeRecord& old, uint64_t first,
@@ -36,7 +34,7 @@ Status StagePageRemoval(lsm::Db& db, bool may_wait, const InodeRecord& old, uint
     *removed_count = end - first;
     return Status::Ok();
   }
-  return ForEachPage(db, may_wait, old.data_id, first, end, [&](uint64_t page, std::string_view) {
+  return ForEachPageKey(db, may_wait, old.data_id, first, end, [&](uint64_t page) {
     transaction->batch().Delete(ExtentKey(old.data_id, page));
     ++*removed_count;
     return true;
@@ -61,6 +59,23 @@ Status RecoverTrim(lsm::Db& db, InodeTable& table, InodeNumber ino) {
 
 }  // namespace
 
+Result<std::optional<lsm::PinnedValue>> FindPage(lsm::Db& db, bool may_wait, uint64_t data_id,
+                                                 uint64_t page) {
+  lsm::ReadOptions options;
+  options.cache_only = !may_wait;
+  std::optional<lsm::PinnedValue> value = TRY(db.Get(options, ExtentKey(data_id, page)));
+  if (value) TRY(DecodePage(value->view()));
+  return value;
+}
+
+Result<uint64_t> PageOfKey(std::string_view key, uint64_t data_id) {
+  const std::optional<ParsedKey> parsed = ParseKey(key);
+  if (!parsed || parsed->domain != Domain::kExtent || parsed->id != data_id) {
+    return Status::Corruption("page key of a wrong shape");
+  }
+  return parsed->number;
+}
+
 Status StageSizeChange(lsm::Db& db, InodeAllocator& allocator, bool may_wait, Inode& inode,
                        uint64_t new_size, Transaction* transaction) {
   const InodeRecord& old = inode.record();
@@ -70,7 +85,7 @@ Status StageSizeChange(lsm::Db& db, InodeAllocator& allocator, bool may_wait, In
   if (new_size >= old.size || old.page_count == 0) return Status::Ok();
   if (new_size == 0) {
     record.data_id = TRY(allocator.Allocate(may_wait));
-    transaction->DropGroup(Domain::kExtent, old.data_id);
+    transaction->DropGroup(Domain::kExtent, old.data_id, old.page_count);
     StageRemovedCount(old.page_count, &record, transaction);
     return Status::Ok();
   }
@@ -81,6 +96,7 @@ Status StageSizeChange(lsm::Db& db, InodeAllocator& allocator, bool may_wait, In
   if (going_max <= kTrimBatchPageCount) {
     uint64_t removed_count = 0;
     TRY(StagePageRemoval(db, may_wait, old, first, &removed_count, transaction));
+    transaction->batch().NoteReplaced(removed_count * kPageBytes);
     StageRemovedCount(removed_count, &record, transaction);
     return Status::Ok();
   }
@@ -102,14 +118,15 @@ Status FinishTrim(lsm::Db& db, Inode& inode) {
   while (more) {
     std::vector<uint64_t> pages;
     pages.reserve(kTrimBatchPageCount);
-    TRY(ForEachPage(db, /*may_wait=*/true, data_id, trim.first_page, UINT64_MAX,
-                    [&](uint64_t page, std::string_view) {
-                      pages.push_back(page);
-                      return pages.size() < kTrimBatchPageCount;
-                    }));
+    TRY(ForEachPageKey(db, /*may_wait=*/true, data_id, trim.first_page, UINT64_MAX,
+                       [&](uint64_t page) {
+                         pages.push_back(page);
+                         return pages.size() < kTrimBatchPageCount;
+                       }));
     more = pages.size() == kTrimBatchPageCount;
     Transaction transaction(db, /*may_wait=*/true);
     for (const uint64_t page : pages) transaction.batch().Delete(ExtentKey(data_id, page));
+    transaction.batch().NoteReplaced(pages.size() * kPageBytes);
     InodeRecord& record = transaction.Edit(inode);
     StageRemovedCount(pages.size(), &record, &transaction);
     if (more) {

@@ -35,17 +35,25 @@ inline constexpr uint64_t kPointLookupCountMax = 2;
 // in batches of so many.
 inline constexpr uint64_t kTrimBatchPageCount = 1024;
 
-// Calls `visit(page, bytes)` for the stored pages in [first, end), ascending, until it returns
-// false. `bytes` is what was stored, good during the call.
+// What is stored of a page, at most kPageBytes; nothing for a hole.
+io::Result<std::optional<lsm::PinnedValue>> FindPage(lsm::Db& db, bool may_wait, uint64_t data_id,
+                                                     uint64_t page);
+
+// Which page of `data_id` a key found among its pages stands for; Corruption if none.
+io::Result<uint64_t> PageOfKey(std::string_view key, uint64_t data_id);
+
+// Calls `visit(page)` for the stored pages in [first, end), ascending, until it returns false. No
+// contents are read.
 template <typename Visit>
-io::Status ForEachPage(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t first, uint64_t end,
-                       const Visit& visit) {
+io::Status ForEachPageKey(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t first,
+                          uint64_t end, const Visit& visit) {
   lsm::ReadOptions options;
   options.cache_only = !may_wait;
+  options.keys_only = true;
   if (end - first <= kPointLookupCountMax) {
     for (uint64_t page = first; page < end; ++page) {
       const auto value = TRY(db.Get(options, ExtentKey(data_id, page)));
-      if (value && !visit(page, TRY(DecodePage(value->view())))) return io::Status::Ok();
+      if (value && !visit(page)) return io::Status::Ok();
     }
     return io::Status::Ok();
   }
@@ -53,11 +61,7 @@ io::Status ForEachPage(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t fi
   options.upper_bound = bound;
   const std::unique_ptr<lsm::Iterator> pages = db.NewIterator(options);
   for (pages->Seek(ExtentKey(data_id, first)); pages->Valid(); pages->Next()) {
-    const std::optional<ParsedKey> key = ParseKey(pages->key());
-    if (!key || key->domain != Domain::kExtent || key->id != data_id) {
-      return io::Status::Corruption("page key of a wrong shape");
-    }
-    if (!visit(key->number, TRY(DecodePage(pages->value())))) return io::Status::Ok();
+    if (!visit(TRY(PageOfKey(pages->key(), data_id)))) return io::Status::Ok();
   }
   return pages->status();
 }

@@ -173,9 +173,12 @@ class FileSystem {
                                  std::string_view name) = 0;
 
   virtual io::Result<SpaceUsage> StatFs() = 0;
+  // Pages of files that have no links any more, but whose space waits for their last user.
+  virtual io::Result<uint64_t> UnlinkedPageCount() = 0;
   // Checks what must always hold of the tree (link counts, parents, listings against dirents, block
-  // counts, no orphaned records); each breach is one message. Reads everything.
-  virtual io::Result<std::vector<std::string>> CheckTree() = 0;
+  // counts, no orphaned records); each breach is one message. Reads every record, and with
+  // `read_data` the contents of every page.
+  virtual io::Result<std::vector<std::string>> CheckTree(bool read_data) = 0;
   // How many inodes the kernel still holds; 0 after a clean unmount's forgets (tests).
   virtual uint64_t LookupCountTotal() const = 0;
 };

@@ -115,7 +115,11 @@ Status FileSystemImpl::CheckWritable() const {
 
 Result<SpaceUsage> FileSystemImpl::StatFs() { return usage_.Space(); }
 
-Result<std::vector<std::string>> FileSystemImpl::CheckTree() { return fs::CheckTree(db_); }
+Result<uint64_t> FileSystemImpl::UnlinkedPageCount() { return OrphanPageCount(db_); }
+
+Result<std::vector<std::string>> FileSystemImpl::CheckTree(bool read_data) {
+  return fs::CheckTree(db_, read_data);
+}
 
 uint64_t FileSystemImpl::LookupCountTotal() const { return counts_.Total(); }
 

@@ -66,7 +66,8 @@ class FileSystemImpl final : public FileSystem {
   io::Result<std::string> ListXattr(const OpContext& context, InodeNumber ino) override;
   io::Status RemoveXattr(const OpContext& context, InodeNumber ino, std::string_view name) override;
   io::Result<SpaceUsage> StatFs() override;
-  io::Result<std::vector<std::string>> CheckTree() override;
+  io::Result<uint64_t> UnlinkedPageCount() override;
+  io::Result<std::vector<std::string>> CheckTree(bool read_data) override;
   uint64_t LookupCountTotal() const override;
 
  private:

@@ -22,6 +22,8 @@ namespace terracefs::fs {
 //   6. The engine's sums are the sums of the records. All numbers are below the allocator's bound.
 // Names, xattrs and pages of an inode that does not exist are not a breach: they are what a dropped
 // range leaves until compaction meets it.
-io::Result<std::vector<std::string>> CheckTree(lsm::Db& db);
+// `read_data`: with the contents of all pages, so that their checksums are verified; an error then
+// may name the damage. Without, pages whose bytes lie in value files are known by their keys only.
+io::Result<std::vector<std::string>> CheckTree(lsm::Db& db, bool read_data);
 
 }  // namespace terracefs::fs

@@ -26,7 +26,10 @@ constexpr int64_t kDeleteDeadlineMsMin = 1000;
 constexpr double kGarbageRatioMin = 0.01;
 constexpr double kGarbageRatioMax = 1;
 
-constexpr std::array<std::string_view, 3> kLater = {"compress", "inline_max", "remote_compactor"};
+constexpr uint64_t kInlineBytesMax = 8 * io::kMiB;  // the largest write
+constexpr int kZstdLevelMax = 19;                   // beyond, memory is counted in hundreds of MiB
+
+constexpr std::array<std::string_view, 1> kLater = {"remote_compactor"};
 
 using Flag = std::function<void(MountOptions*)>;
 using Value = std::function<io::Status(std::string_view value, MountOptions*)>;
@@ -86,6 +89,24 @@ io::Status SetGarbageRatio(std::string_view value, MountOptions* options) {
     return OutOfRange(value, fmt::format("{} to {}", kGarbageRatioMin, kGarbageRatioMax));
   }
   options->garbage_ratio = ratio;
+  return io::Status::Ok();
+}
+
+io::Status SetCompress(std::string_view value, MountOptions* options) {
+  constexpr std::string_view kZstd = "zstd";
+  if (value == "none") {
+    options->value_zstd_level = 0;
+    return io::Status::Ok();
+  }
+  if (value == kZstd) {
+    options->value_zstd_level = 1;
+    return io::Status::Ok();
+  }
+  const std::string range = fmt::format("none, zstd or zstd:1 to zstd:{}", kZstdLevelMax);
+  if (!value.starts_with("zstd:")) return OutOfRange(value, range);
+  const io::Result<uint64_t> level = ParseCount(value.substr(kZstd.size() + 1));
+  if (!level.ok() || *level < 1 || *level > kZstdLevelMax) return OutOfRange(value, range);
+  options->value_zstd_level = static_cast<int>(*level);
   return io::Status::Ok();
 }
 
@@ -172,6 +193,12 @@ const std::map<std::string_view, Value>& Values() {
       {"compaction_workers", SetCompactionWorkers},
       {"delete_deadline", SetDeleteDeadline},
       {"garbage_ratio", SetGarbageRatio},
+      {"compress", SetCompress},
+      {"inline_max",
+       [](std::string_view value, MountOptions* o) -> io::Status {
+         o->inline_max_bytes = TRY(SizeBetween(value, 0, kInlineBytesMax));
+         return io::Status::Ok();
+       }},
       {"transport", SetTransport},
       {"io", SetIo},
       {"log_level", SetLogLevel},
@@ -246,6 +273,8 @@ void ApplyToEngine(const MountOptions& options, lsm::Options* engine) {
   engine->compaction_rate = options.compaction_rate;
   engine->delete_deadline_ms = options.delete_deadline_ms;
   engine->garbage_ratio = options.garbage_ratio;
+  engine->inline_max_bytes = options.inline_max_bytes;
+  engine->value_zstd_level = options.value_zstd_level;
   engine->read_only = options.read_only;
 }
 

@@ -38,6 +38,8 @@ struct MountOptions {
   int compaction_workers = 1;
   int64_t delete_deadline_ms = 600'000;
   double garbage_ratio = 0.3;
+  uint64_t inline_max_bytes = 16 * io::kKiB;
+  int value_zstd_level = 0;  // of value files; 0 = none
 
   std::string log_level = "info";
   std::string log_file;  // empty: syslog, or stderr in the foreground

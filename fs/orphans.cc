@@ -22,7 +22,8 @@ void StageRemoval(Inode& inode, bool recorded, Transaction* transaction) {
   if (record.xattr_list_bytes > 0) transaction->DropGroup(Domain::kXattr, ino);
   // Also for inodes without pages: then the dead ranges of neighbouring numbers join, and the
   // engine can remove whole tables of dead files without reading them.
-  transaction->DropGroup(Domain::kExtent, record.is_regular() ? record.data_id : ino);
+  transaction->DropGroup(Domain::kExtent, record.is_regular() ? record.data_id : ino,
+                         record.page_count);
   if (record.trim_pending) transaction->batch().Delete(TrimKey(record.data_id));
   if (record.is_directory() && record.next_cookie > kFirstCookie) {
     transaction->DropGroup(Domain::kDirent, ino);
@@ -30,6 +31,25 @@ void StageRemoval(Inode& inode, bool recorded, Transaction* transaction) {
   }
   transaction->AddToCounter(CounterId::kInodes, -1);
   transaction->AddToCounter(CounterId::kPages, -static_cast<int64_t>(record.page_count));
+}
+
+Result<uint64_t> OrphanPageCount(lsm::Db& db) {
+  uint64_t count = 0;
+  const Key bound = GroupEnd(Domain::kOrphan, UINT64_MAX - 1);
+  lsm::ReadOptions options;
+  options.upper_bound = bound;
+  const std::unique_ptr<lsm::Iterator> orphans = db.NewIterator(options);
+  for (orphans->Seek(GroupBegin(Domain::kOrphan, 0)); orphans->Valid(); orphans->Next()) {
+    const std::optional<ParsedKey> key = ParseKey(orphans->key());
+    if (!key) continue;
+    // It may have been collected meanwhile.
+    const auto value = TRY(db.Get({}, InodeKey(InodeNumber{key->id})));
+    const Result<InodeRecord> record =
+        value ? DecodeInode(value->view()) : Result<InodeRecord>(InodeRecord());
+    if (record.ok()) count += record->page_count;
+  }
+  TRY(orphans->status());
+  return count;
 }
 
 Orphans::Orphans(lsm::Db& db, InodeTable& table, LookupCounts& counts)

@@ -19,6 +19,9 @@ namespace terracefs::fs {
 // links, and known to nobody.
 void StageRemoval(Inode& inode, bool recorded, Transaction* transaction);
 
+// Pages of all inodes that are recorded as orphans. Damaged ones do not count.
+io::Result<uint64_t> OrphanPageCount(lsm::Db& db);
+
 // Inodes without links that the kernel still knew: collected when it forgets them, or at the next
 // mount. Owns a thread for what must not be done where Forget runs. Safe from any thread.
 class Orphans {

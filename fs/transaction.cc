@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "fs/schema/keys.h"
+#include "fs/schema/limits.h"
 
 namespace terracefs::fs {
 
@@ -45,8 +46,8 @@ void Transaction::PutListing(InodeNumber parent, uint64_t cookie, const ListingE
   batch_.Put(ListingKey(parent, cookie), scratch_);
 }
 
-void Transaction::DropGroup(Domain domain, uint64_t id) {
-  batch_.DropRange(GroupBegin(domain, id), GroupEnd(domain, id));
+void Transaction::DropGroup(Domain domain, uint64_t id, uint64_t page_count) {
+  batch_.DropRange(GroupBegin(domain, id), GroupEnd(domain, id), page_count * kPageBytes);
 }
 
 Status Transaction::Commit() {

@@ -36,8 +36,8 @@ class Transaction {
   // Puts, by record type.
   void PutDirent(InodeNumber parent, std::string_view name, const Dirent& dirent);
   void PutListing(InodeNumber parent, uint64_t cookie, const ListingEntry& entry);
-  // Everything with this id in `domain` is dead for good.
-  void DropGroup(Domain domain, uint64_t id);
+  // Everything with this id in `domain` is dead for good; of file data, so many pages.
+  void DropGroup(Domain domain, uint64_t id, uint64_t page_count = 0);
 
   // WouldBlock, NoSpace or a failure of the engine: nothing happened. Call it once.
   io::Status Commit();

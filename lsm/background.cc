@@ -22,6 +22,8 @@ constexpr int64_t kMergeRetryMinNs = 1'000'000'000;
 constexpr int64_t kMergeRetryMaxNs = 32 * kMergeRetryMinNs;
 // Deletions wait at most this long in the active memtable before it is flushed for their sake.
 constexpr int64_t kDeletionFlushMaxSeconds = 15;
+// ... but not those that give back so much.
+constexpr uint64_t kDeadBytesFlushed = 16 * io::kMiB;
 
 }  // namespace
 
@@ -66,12 +68,17 @@ void DbImpl::StopThreads() {
 
 io::Status DbImpl::Close() {
   if (closed_.exchange(true)) return io::Status::Ok();
+  // After a failed Recover the log may still refer to what memory lets go of.
+  const bool was_open = queue_ != nullptr;
   io::Status status;
   if (queue_) status = queue_->Sync();
   StopThreads();
   queue_.reset();
+  value_files_.SetPagesInFlight(nullptr);
+  value_log_.reset();
   if (status.ok()) status = versions_.error();
-  if (!options_.read_only) PurgeObsolete();
+  if (was_open) PurgeObsolete();
+  value_files_.StopCollecting();
   return status;
 }
 
@@ -93,6 +100,7 @@ void DbImpl::OnRotate(std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> 
   }
   immutables_.push_back({std::move(full), last_sequence, active_log_, next_log});
   active_log_ = next_log;
+  unflushed_dead_bytes_.store(0, std::memory_order_relaxed);
   immutable_count_.store(immutables_.size(), std::memory_order_relaxed);
   flush_wanted_.NotifyAll();
   upkeep_wanted_.NotifyAll();
@@ -111,7 +119,10 @@ void DbImpl::FlushLoop() noexcept {
     if (!status.ok() && !status.Is(io::StatusCode::kShuttingDown)) {
       io::LsmLog().error("flush: {}", status.ToString());
     }
-    if (status.Is(io::StatusCode::kNoSpace)) recycler_->ReleaseSpace();
+    if (status.Is(io::StatusCode::kNoSpace)) {
+      recycler_->ReleaseSpace();
+      value_log_->EndFile().IgnoreError("it may or may not give back what it has reserved");
+    }
     lock.Lock();
     flush_error_ = status;
     job_done_.NotifyAll();
@@ -121,21 +132,32 @@ void DbImpl::FlushLoop() noexcept {
 
 // Writes one memtable out and installs it; everything older is in tables already.
 io::Status DbImpl::FlushOne(const Immutable& immutable) {
+  // No table may refer to what is not durable. While recovering it is (SettleValueFiles).
+  if (value_log_) TRY(value_log_->Sync());
   const Shape shape = versions_.shape();
   // The log has it all: closing need not wait for the rest of a table.
   const auto stop = [this]() -> io::Status {
     return stop_jobs_.load(std::memory_order_relaxed) ? io::Status::ShuttingDown()
                                                       : io::Status::Ok();
   };
-  VersionEdit edit =
-      TRY(RunFlush(environment_, *immutable.table, shape, SmallestSnapshot(), stop, &counters_));
+  uint64_t hidden_value_bytes = 0;
+  VersionEdit edit = TRY(RunFlush(environment_, *immutable.table, shape, SmallestSnapshot(), stop,
+                                  &counters_, &hidden_value_bytes));
   edit.last_sequence = immutable.last_sequence;
   edit.counters = versions_.counters();
   for (size_t id = 0; id < kCounterCount; ++id) {
     (*edit.counters)[id] += immutable.table->counter_deltas()[id];
   }
   if (immutable.next_log != 0) edit.log_number = immutable.next_log;
-  return Install(std::move(edit), immutable.table.get());
+  uint64_t kept = 0;
+  for (const VersionEdit::AddedFile& added : edit.added_files) kept += ValueBytes(*added.file);
+  TRY(Install(std::move(edit), immutable.table.get()));
+  hidden_hint_bytes_.fetch_sub(static_cast<int64_t>(hidden_value_bytes), std::memory_order_relaxed);
+  const uint64_t left = kept + hidden_value_bytes;
+  dead_hint_bytes_.fetch_sub(static_cast<int64_t>(immutable.table->value_bytes() -
+                                                  std::min(left, immutable.table->value_bytes())),
+                             std::memory_order_relaxed);
+  return io::Status::Ok();
 }
 
 io::Status DbImpl::FlushOldest() {
@@ -208,13 +230,25 @@ io::Status DbImpl::Install(VersionEdit edit, const MemTable* flushed) {
 }
 
 void DbImpl::PurgeObsolete() {
+  // What is taken was let go of before; so if no change of the manifest has failed by now, no
+  // failed one let go of it.
+  const std::vector<FileNumber> tables = versions_.obsolete_tables()->TakeAll();
+  const std::vector<ValueFiles::Obsolete> value_files = value_files_.TakeObsolete();
   if (!versions_.error().ok()) return;
-  for (const FileNumber number : versions_.obsolete_tables()->TakeAll()) {
+  for (const ValueFiles::Obsolete& file : value_files) {
+    storage_.Remove(FileName(FileKind::kBlob, file.number))
+        .IgnoreError("no table and no log refers to it; the next open removes it");
+    value_files_.Forget(file.number);
+    removed_value_bytes_.fetch_add(file.bytes, std::memory_order_relaxed);
+  }
+  for (const FileNumber number : tables) {
     table_cache_.Evict(number);
     storage_.Remove(FileName(FileKind::kTable, number))
         .IgnoreError("no version names it; the next open removes it");
     versions_.obsolete_tables()->Forget(number);
   }
+  // Somebody may be waiting for just this space.
+  if (queue_ && !(tables.empty() && value_files.empty())) RefreshRoom();
 }
 
 io::Status DbImpl::Flush() {
@@ -237,10 +271,16 @@ io::Status DbImpl::Flush() {
 
 // ---- Compaction --------------------------------------------------------------------------------
 
+// Whether the job makes garbage of values known, or sets it free.
+bool DbImpl::CollectsValues(const CompactionPlan& plan) {
+  return plan.MovesValues() || plan.level == 0 || plan.output_level == plan.level;
+}
+
 DbImpl::JobSlot::JobSlot(DbImpl& db, CompactionPlan plan) : db_(db), plan_(std::move(plan)) {
   db_.in_use_.Register(plan_);
   ++db_.running_count_;
   ++db_.jobs_by_reason_[plan_.reason];
+  if (CollectsValues(plan_)) ++db_.collecting_count_;
   // Planned, not done: a range that fails is not tried for ever (C1).
   if (plan_.output_level == plan_.level + 1) {
     db_.compact_pointers_[static_cast<size_t>(plan_.level)] =
@@ -272,6 +312,7 @@ DbImpl::JobSlot::~JobSlot() {
   io::MutexLock lock(db_.jobs_mutex_);
   db_.in_use_.Unregister(plan_);
   --db_.running_count_;
+  if (CollectsValues(plan_)) --db_.collecting_count_;
   if (plan_.level == 0) {
     std::erase(db_.level0_slots_, this);
     if (done_) db_.level0_drained_bytes_ += level0_bytes_;
@@ -281,8 +322,39 @@ DbImpl::JobSlot::~JobSlot() {
   db_.work_wanted_.NotifyAll();
 }
 
-PickContext DbImpl::ContextLocked(const Shape& shape) const {
+ValueScope DbImpl::ScopeLocked(const Version& version) const {
+  ValueScope scope;
+  uint64_t newer = 0;
+  for (const ValueUse& use : UnflushedUses()) {
+    scope.unflushed[use.file] = use.bytes;
+    newer += use.bytes;
+  }
+  for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
+    for (const FileRef& table : version.files(level)) newer += ValueBytes(*table);
+  }
+  // Each newer entry hides one older one at most.
+  const auto hidden = static_cast<double>(hidden_hint_bytes_.load(std::memory_order_relaxed));
+  if (newer > 0) scope.hidden_share = std::clamp(hidden / static_cast<double>(newer), 0.0, 1.0);
+  scope.dead_bytes =
+      static_cast<uint64_t>(std::max<int64_t>(dead_hint_bytes_.load(std::memory_order_relaxed), 0));
+  const FileNumber active = value_log_ ? value_log_->active_file() : 0;
+  if (active != 0) scope.writing.insert(active);
+  scope.avoided = avoided_value_files_;
+  for (int level = 0; level < kLevelCount && !quarantined_.empty(); ++level) {
+    for (const FileRef& table : version.files(level)) {
+      if (!quarantined_.contains(table->number)) continue;
+      for (const ValueUse& use : table->info.value_uses) scope.avoided.insert(use.file);
+    }
+  }
+  scope.quiet = quiet_.load(std::memory_order_relaxed);
+  scope.full_file_bytes = full_value_file_bytes_.load(std::memory_order_relaxed);
+  scope.free_bytes = free_bytes_.load(std::memory_order_relaxed);
+  return scope;
+}
+
+PickContext DbImpl::ContextLocked(const Shape& shape, const ValueScope* values) const {
   PickContext context(shape, options_, in_use_);
+  context.values = values;
   context.garbage_ratio = garbage_ratio_.load();
   context.now_seconds = NowSeconds();
   context.delete_deadline_s = delete_deadline_ms_.load() / 1000;
@@ -297,16 +369,50 @@ PickContext DbImpl::ContextLocked(const Shape& shape) const {
 
 std::optional<CompactionPlan> DbImpl::PickLocked(const Shape& shape) {
   if (options_.disable_automatic_compaction) return std::nullopt;
-  return PickCompaction(ContextLocked(shape));
+  const ValueScope scope = ScopeLocked(*shape.version);
+  return PickCompaction(ContextLocked(shape, &scope));
+}
+
+// What a job no longer refers to counts as garbage that is known, so writers' hints of it are done
+// with.
+void DbImpl::NoteFound(const CompactionPlan& plan, const VersionEdit& edit,
+                       uint64_t hidden_value_bytes) {
+  hidden_hint_bytes_.fetch_sub(static_cast<int64_t>(hidden_value_bytes), std::memory_order_relaxed);
+  uint64_t before = 0;
+  uint64_t after = 0;
+  for (const auto& side : plan.inputs) {
+    for (const FileRef& file : side) {
+      const bool removed = std::any_of(
+          edit.removed_files.begin(), edit.removed_files.end(),
+          [&](const VersionEdit::RemovedFile& other) { return other.number == file->number; });
+      if (removed) before += ValueBytes(*file);  // others were skipped
+    }
+  }
+  for (const VersionEdit::AddedFile& added : edit.added_files) after += ValueBytes(*added.file);
+  // Copies may take more or less than their originals.
+  if (plan.MovesValues() || before <= after + hidden_value_bytes) return;
+  dead_hint_bytes_.fetch_sub(static_cast<int64_t>(before - after - hidden_value_bytes),
+                             std::memory_order_relaxed);
+}
+
+// It is not known what exactly is damaged: of a job that moves values they are left where they are,
+// for what is wrong with a table every other job that reads it finds, too.
+void DbImpl::SetDamageAsideLocked(const CompactionPlan& plan) {
+  avoided_value_files_.insert(plan.moved_value_files.begin(), plan.moved_value_files.end());
+  for (const auto& side : plan.inputs) {
+    for (const FileRef& file : side) {
+      if (!plan.MovesValues()) quarantined_.insert(file->number);
+      if (!plan.moves_all_values) continue;
+      for (const ValueUse& use : file->info.value_uses) avoided_value_files_.insert(use.file);
+    }
+  }
 }
 
 // Until something happens that may mean work: every change of the tables, of what is in use, of
 // snapshots and settings notifies; what becomes due by time alone is known ahead.
-void DbImpl::WaitForWorkLocked(const Shape& shape) {
-  if (options_.disable_automatic_compaction) return work_wanted_.Wait(jobs_mutex_);
-  const std::optional<int64_t> due = NextDueSeconds(ContextLocked(shape));
-  if (!due) return work_wanted_.Wait(jobs_mutex_);
-  const int64_t seconds = std::clamp<int64_t>(*due - NowSeconds(), 1, 3600);
+void DbImpl::WaitForWorkLocked(std::optional<int64_t> due_seconds) {
+  if (options_.disable_automatic_compaction || !due_seconds) return work_wanted_.Wait(jobs_mutex_);
+  const int64_t seconds = std::clamp<int64_t>(*due_seconds - NowSeconds(), 1, 3600);
   work_wanted_.WaitFor(jobs_mutex_, std::chrono::seconds(seconds));
 }
 
@@ -327,10 +433,16 @@ void DbImpl::WorkerLoop(int index) noexcept {
       work_wanted_.Wait(jobs_mutex_);
       continue;
     }
-    const Shape shape = versions_.shape();
-    std::optional<CompactionPlan> plan = PickLocked(shape);
+    std::optional<CompactionPlan> plan;
+    std::optional<int64_t> due_seconds;
+    {
+      // Not while waiting: whoever holds a version keeps its files on the disk.
+      const Shape shape = versions_.shape();
+      plan = PickLocked(shape);
+      if (!plan) due_seconds = NextDueSeconds(ContextLocked(shape, nullptr));
+    }
     if (!plan) {
-      WaitForWorkLocked(shape);
+      WaitForWorkLocked(due_seconds);
       continue;
     }
     const bool merge = plan->kind == CompactionPlan::Kind::kMerge;
@@ -343,8 +455,10 @@ void DbImpl::WorkerLoop(int index) noexcept {
     auto slot = std::make_unique<JobSlot>(*this, std::move(*plan));
     lock.Unlock();
     const io::Status status = RunPlan(*slot, stop);
-    const CompactionPlan done = slot->plan();
+    CompactionPlan failed;  // holds what it was to let go of
+    if (!status.ok()) failed = slot->plan();
     slot.reset();
+    PurgeObsolete();
     lock.Lock();
     if (below) --running_below_count_;
     if (stopping_) continue;
@@ -354,13 +468,13 @@ void DbImpl::WorkerLoop(int index) noexcept {
       continue;
     }
     lock.Unlock();
-    io::LsmLog().error("compaction of level {}: {}", done.level, status.ToString());
+    io::LsmLog().error("compaction of level {}: {}", failed.level, status.ToString());
     lock.Lock();
-    if (status.Is(io::StatusCode::kCorruption)) {
-      // Damage in these tables must not keep the rest from being compacted.
-      for (const auto& side : done.inputs) {
-        for (const FileRef& file : side) quarantined_.insert(file->number);
-      }
+    const bool unreadable = failed.MovesValues() && !status.Is(io::StatusCode::kNoSpace) &&
+                            !status.Is(io::StatusCode::kShuttingDown);
+    if (status.Is(io::StatusCode::kCorruption) || unreadable) {
+      // Damage in these tables or values must not keep the rest from being compacted.
+      SetDamageAsideLocked(failed);
     } else {
       retry_delay_ns = std::clamp(2 * retry_delay_ns, kMergeRetryMinNs, kMergeRetryMaxNs);
       retry_at_ns = options_.clock->SteadyNs() + retry_delay_ns;
@@ -374,6 +488,7 @@ io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& sto
   const int64_t begin_ns = options_.clock->SteadyNs();
   VersionEdit edit;
   size_t skipped_count = 0;
+  uint64_t hidden_value_bytes = 0;
   if (plan.kind == CompactionPlan::Kind::kMerge) {
     const Shape shape = versions_.shape();
     const MergeJob job{plan,
@@ -386,6 +501,7 @@ io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& sto
     MergeResult result = TRY(RunMerge(environment_, job, &counters_));
     edit = std::move(result.edit);
     skipped_count = result.skipped_count;
+    hidden_value_bytes = result.hidden_value_bytes;
   } else {
     for (const FileRef& file : plan.inputs[0]) {
       edit.removed_files.push_back({plan.level, file->number});
@@ -400,7 +516,8 @@ io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& sto
         {plan.level, std::string(plan.inputs[0].back()->largest_user_key())});
   }
   const size_t output_count = edit.added_files.size();
-  TRY(Install(std::move(edit), nullptr));
+  TRY(Install(edit, nullptr));
+  NoteFound(plan, edit, hidden_value_bytes);
   slot.SetDone();
   const int64_t took_ns = options_.clock->SteadyNs() - begin_ns;
   {
@@ -498,18 +615,17 @@ void DbImpl::RefreshRoom() {
   constexpr uint64_t kReserveShare = 20;
   const io::Result<uint64_t> free = storage_.FreeBytes();
   if (!free.ok()) return;
+  free_bytes_.store(*free, std::memory_order_relaxed);
   uint64_t unflushed = queue_->active_memtable()->memory_bytes();
   {
     io::MutexLock lock(jobs_mutex_);
     for (const Immutable& immutable : immutables_) unflushed += immutable.table->memory_bytes();
   }
-  uint64_t table_bytes = 0;
-  const std::shared_ptr<const Version> version = versions_.current();
-  for (int level = 0; level < kLevelCount; ++level) table_bytes += version->LevelBytes(level);
+  const uint64_t store_bytes = TableAndValueBytes();
   const uint64_t least = 2 * options_.table_bytes + options_.memtable_bytes +
-                         (recycler_->KeptNumbers().empty() ? options_.log_file_bytes : 0);
+                         (recycler_->KeptNumbers().empty() ? recycler_->file_bytes() : 0);
   const uint64_t reserve =
-      std::max(least, std::min((*free + table_bytes) / kReserveShare, io::kGiB)) + unflushed;
+      std::max(least, std::min((*free + store_bytes) / kReserveShare, io::kGiB)) + unflushed;
   reserve_bytes_.store(reserve, std::memory_order_relaxed);
   room_bytes_.store(*free > reserve ? static_cast<int64_t>(*free - reserve) : 0,
                     std::memory_order_relaxed);
@@ -517,10 +633,14 @@ void DbImpl::RefreshRoom() {
 
 void DbImpl::UpkeepOnce() {
   RefreshRoom();
+  RefreshValueSizes();
+  ObserveQuiet();
   const int64_t oldest = queue_->active_memtable()->oldest_deletion_seconds();
-  // On a full disk somebody is waiting for the space.
+  // On a full disk somebody is waiting for the space; and much of it is worth a small table.
+  const bool is_urgent = !HasRoomForLog() ||
+                         unflushed_dead_bytes_.load(std::memory_order_relaxed) >= kDeadBytesFlushed;
   const int64_t patience_s =
-      HasRoomForLog() ? std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds) : 0;
+      is_urgent ? 0 : std::min(delete_deadline_ms_.load() / 4000, kDeletionFlushMaxSeconds);
   if (oldest != 0 && NowSeconds() - oldest >= patience_s) {
     if (const io::Status status = queue_->Rotate(); !status.ok()) {
       io::LsmLog().warn("ending the memtable for its deletions: {}", status.ToString());
@@ -534,6 +654,7 @@ void DbImpl::UpkeepOnce() {
     }
   }
   RefreshGarbage();
+  RefreshValueGarbage();
   PurgeObsolete();
 }
 

@@ -80,6 +80,19 @@ struct DbStats {
   BlockCacheStats cache;
 };
 
+// Where the bytes of a store are, and what holds those that are of no use any more. Estimates but
+// for `physical`.
+struct SpaceStats {
+  uint64_t table_bytes = 0;          // of the current version
+  uint64_t table_garbage_bytes = 0;  // of these: of tombstones, dead ranges, hidden versions
+  uint64_t log_bytes = 0;            // log files, spare ones included
+  uint64_t value_bytes = 0;          // of value files: what is referred to
+  uint64_t value_garbage_bytes = 0;  // of value files: what nothing refers to any more
+  uint64_t value_spare_bytes = 0;    // preallocated for values to come
+  uint64_t obsolete_bytes = 0;       // files that only wait for their last reader
+  uint64_t physical_bytes = 0;       // the sum of the files' lengths
+};
+
 // User keys [begin, end); an empty `end` is no bound.
 struct KeyRange {
   std::string begin;
@@ -93,6 +106,8 @@ struct CompactionRequest {
   // Tables are rewritten on their own level, nothing sinks; only tables made before the request,
   // but all of level 0 (K2).
   bool self_level = false;
+  // Value files are vacuumed down to (nearly) no garbage, after the levels.
+  bool vacuum = false;
   // Only tables that meet one of these, sorted and disjoint; empty = all.
   std::vector<KeyRange> ranges = {};
   // Ends (well) once the store's tables have become smaller by so many bytes; 0 = no such goal.
@@ -166,7 +181,17 @@ class Db {
   virtual io::Result<std::vector<std::optional<PinnedValue>>> MultiGet(
       const ReadOptions& options, std::span<const std::string> keys) = 0;
   // Over user keys, newest visible versions, deleted ones skipped. The Db must outlive it.
+  // Values in value files are read one by one, as value() is asked for; see Scan.
   virtual std::unique_ptr<Iterator> NewIterator(const ReadOptions& options) = 0;
+  // Calls `visit` for the newest visible version of each key in [begin, options.upper_bound), which
+  // must not be empty, in order, until it returns false; values in value files are read together.
+  // `place` (may be empty) says where the kValuePageBytes of such a value shall be put, or null:
+  // then in memory of the engine's. The key and the value are good during the call of `visit`. With
+  // cache_only `visit` may have been called for some keys before WouldBlock is returned.
+  using ScanPlace = std::function<std::byte*(std::string_view key)>;
+  using ScanVisit = std::function<bool(std::string_view key, std::string_view value)>;
+  virtual io::Status Scan(const ReadOptions& options, std::string_view begin,
+                          const ScanPlace& place, const ScanVisit& visit) = 0;
 
   // The sum of all AddCounter(id, ...) of the visible history.
   virtual int64_t Counter(uint8_t id) const = 0;
@@ -200,6 +225,9 @@ class Db {
   virtual void SetDeleteDeadline(int64_t ms) = 0;
   virtual void SetCommitInterval(int64_t ms) = 0;
   virtual void SetCacheBytes(uint64_t bytes) = 0;
+  virtual void SetValueCompression(int zstd_level) = 0;  // 0 = none; of what is written from now on
+  // Lists the store's directory.
+  virtual io::Result<SpaceStats> Space() = 0;
   virtual DbStats Stats() const = 0;
 };
 

@@ -14,6 +14,8 @@ namespace {
 
 // So many entries of no use, passed by an iterator, cost about what reading a block in vain does.
 constexpr uint64_t kGarbageEntriesPerRead = 64;
+// A sync is expected soon if there was one not longer ago than this is being written.
+constexpr uint64_t kSyncExpectedBytes = io::kMiB;
 
 }  // namespace
 
@@ -21,14 +23,24 @@ DbImpl::DbImpl(const Options& options, io::Storage& storage)
     : options_(options),
       storage_(storage),
       limiter_(0, *options.clock),  // until Recover is done: the user waits for the mount
+      value_files_(storage, options.open_value_file_count_max),
       block_cache_(options.block_cache_bytes, *options.clock),
       table_cache_(storage, block_cache_, options.open_table_count_max),
       versions_(storage),
-      environment_{storage_, options_, table_cache_, limiter_,
-                   [this] { return versions_.NewFileNumber(); }},
+      environment_{storage_,
+                   options_,
+                   table_cache_,
+                   limiter_,
+                   [this] { return versions_.NewFileNumber(); },
+                   value_files_,
+                   [this] { return value_zstd_level_.load(std::memory_order_relaxed); },
+                   [this] { return full_value_file_bytes_.load(std::memory_order_relaxed); }},
       delete_deadline_ms_(options.delete_deadline_ms),
       commit_interval_ms_(options.commit_interval_ms),
       garbage_ratio_(options.garbage_ratio),
+      value_zstd_level_(options.value_zstd_level),
+      full_value_file_bytes_(options.value_file_bytes),
+      memtable_value_bytes_(options.value_file_bytes),
       worker_count_(options.compaction_workers) {}
 
 DbImpl::~DbImpl() {
@@ -120,30 +132,29 @@ io::Result<std::optional<PinnedEntry>> DbImpl::GetFromTables(const Version& vers
   return std::optional<PinnedEntry>();
 }
 
-io::Result<std::optional<PinnedValue>> DbImpl::GetFrom(const std::shared_ptr<const View>& view,
-                                                       SequenceNumber snapshot,
-                                                       const ReadOptions& options,
-                                                       std::string_view key,
-                                                       MissingBlock* missing) {
-  std::optional<FoundEntry> found;
-  if (view->active) found = view->active->Get(key, snapshot);
-  for (size_t i = 0; !found && i < view->immutables.size(); ++i) {
-    found = view->immutables[i]->Get(key, snapshot);
+// The newest visible entry of the key that is not a tombstone.
+io::Result<std::optional<PinnedEntry>> DbImpl::FindIn(const std::shared_ptr<const View>& view,
+                                                      SequenceNumber snapshot,
+                                                      const ReadOptions& options,
+                                                      std::string_view key, MissingBlock* missing) {
+  std::optional<FoundEntry> in_memory;
+  if (view->active) in_memory = view->active->Get(key, snapshot);
+  for (size_t i = 0; !in_memory && i < view->immutables.size(); ++i) {
+    in_memory = view->immutables[i]->Get(key, snapshot);
   }
-  std::shared_ptr<const void> owner = view;
-  if (!found) {
-    auto pinned = TRY(GetFromTables(*view->version, snapshot, options, key, missing));
-    if (!pinned) return std::optional<PinnedValue>();
-    found = pinned->entry;
-    owner = std::move(pinned->block);
+  std::optional<PinnedEntry> found;
+  if (in_memory) {
+    found = PinnedEntry{*in_memory, view};
+  } else {
+    found = TRY(GetFromTables(*view->version, snapshot, options, key, missing));
   }
-  switch (found->kind) {
+  if (!found) return found;
+  switch (found->entry.kind) {
     case EntryKind::kDelete:
-      return std::optional<PinnedValue>();
+      return std::optional<PinnedEntry>();
     case EntryKind::kValue:
-      return std::optional(PinnedValue(found->value, std::move(owner)));
     case EntryKind::kReference:
-      return io::Status::NotSupported("value references are of a later format version");
+      return found;
     case EntryKind::kDropRange:
     case EntryKind::kCounter:
       break;
@@ -151,17 +162,38 @@ io::Result<std::optional<PinnedValue>> DbImpl::GetFrom(const std::shared_ptr<con
   return io::Status::Corruption("entry of unknown kind in a sorted run");
 }
 
+namespace {
+
+std::byte* Memory(std::string* text) { return reinterpret_cast<std::byte*>(text->data()); }
+
+PinnedValue ToValue(PinnedEntry entry) { return {entry.entry.value, std::move(entry.owner)}; }
+
+}  // namespace
+
 io::Result<std::optional<PinnedValue>> DbImpl::Get(const ReadOptions& options,
                                                    std::string_view key) {
   const std::shared_ptr<const View> view = CurrentView();
-  return GetFrom(view, ReadSequence(options), options, key, nullptr);
+  std::optional<PinnedEntry> found =
+      TRY(FindIn(view, ReadSequence(options), options, key, nullptr));
+  if (!found) return std::optional<PinnedValue>();
+  if (found->entry.kind == EntryKind::kValue) return std::optional(ToValue(std::move(*found)));
+  auto value = std::make_shared<std::string>();
+  if (!options.keys_only) {
+    ValueFiles::ReadItem item;
+    item.reference = TRY(ValueReference::Decode(found->entry.value));
+    value->resize(kValuePageBytes);
+    item.out = Memory(value.get());
+    TRY(value_files_.Read({&item, 1}, {.cache_only = options.cache_only}));
+  }
+  const std::string_view bytes = *value;
+  return std::optional(PinnedValue(bytes, std::move(value)));
 }
 
 io::Result<std::vector<std::optional<PinnedValue>>> DbImpl::MultiGet(
     const ReadOptions& options, std::span<const std::string> keys) {
   const std::shared_ptr<const View> view = CurrentView();
   const SequenceNumber snapshot = ReadSequence(options);
-  std::vector<std::optional<PinnedValue>> values(keys.size());
+  std::vector<std::optional<PinnedEntry>> entries(keys.size());
   std::vector<size_t> open(keys.size());
   for (size_t i = 0; i < keys.size(); ++i) open[i] = i;
 
@@ -175,12 +207,12 @@ io::Result<std::vector<std::optional<PinnedValue>>> DbImpl::MultiGet(
     std::vector<MissingBlock> blocks;
     for (const size_t i : open) {
       MissingBlock missing;
-      auto value =
-          GetFrom(view, snapshot, cache_only, keys[i], options.cache_only ? nullptr : &missing);
-      if (value.ok()) {
-        values[i] = std::move(value).value();
-      } else if (!value.status().Is(io::StatusCode::kWouldBlock) || options.cache_only) {
-        return value.status();
+      auto entry =
+          FindIn(view, snapshot, cache_only, keys[i], options.cache_only ? nullptr : &missing);
+      if (entry.ok()) {
+        entries[i] = std::move(entry).value();
+      } else if (!entry.status().Is(io::StatusCode::kWouldBlock) || options.cache_only) {
+        return entry.status();
       } else {
         still_open.push_back(i);
         if (missing.table != nullptr) blocks.push_back(missing);
@@ -189,11 +221,37 @@ io::Result<std::vector<std::optional<PinnedValue>>> DbImpl::MultiGet(
     open = std::move(still_open);
     if (!blocks.empty()) TRY(TableReader::ReadBlocks(blocks));
   }
-  for (const size_t i : open) values[i] = TRY(GetFrom(view, snapshot, options, keys[i], nullptr));
+  for (const size_t i : open) entries[i] = TRY(FindIn(view, snapshot, options, keys[i], nullptr));
+  return ValuesOf(options, std::move(entries));
+}
+
+// What the entries' values are; those in value files are read together.
+io::Result<std::vector<std::optional<PinnedValue>>> DbImpl::ValuesOf(
+    const ReadOptions& options, std::vector<std::optional<PinnedEntry>> entries) {
+  std::vector<std::optional<PinnedValue>> values(entries.size());
+  std::vector<ValueFiles::ReadItem> items;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (!entries[i]) continue;
+    if (entries[i]->entry.kind == EntryKind::kValue) {
+      values[i] = ToValue(std::move(*entries[i]));
+      continue;
+    }
+    auto value = std::make_shared<std::string>();
+    if (!options.keys_only) {
+      value->resize(kValuePageBytes);
+      items.push_back({
+        TRY(ValueReference::Decode(entries[i]->entry.value))
+        , Memory(value.get()), {}
+      });
+    }
+    const std::string_view bytes = *value;
+    values[i] = PinnedValue(bytes, std::move(value));
+  }
+  if (!items.empty()) TRY(value_files_.Read(items, {.cache_only = options.cache_only}));
   return values;
 }
 
-std::unique_ptr<Iterator> DbImpl::NewIterator(const ReadOptions& options) {
+std::unique_ptr<VisibleIterator> DbImpl::NewEntryIterator(const ReadOptions& options) {
   const std::shared_ptr<const View> view = CurrentView();
   const SequenceNumber snapshot = ReadSequence(options);
   const TableIteratorFactory open = [this, options](const FileRef& file) {
@@ -213,8 +271,94 @@ std::unique_ptr<Iterator> DbImpl::NewIterator(const ReadOptions& options) {
     if (view->version->files(level).empty()) continue;
     children.push_back(NewLevelIterator(view->version->files(level), open, options.upper_bound));
   }
-  return NewDbIterator(NewMergingIterator(std::move(children)), snapshot, options.upper_bound, view,
-                       this);
+  return NewVisibleIterator(NewMergingIterator(std::move(children)), snapshot, options.upper_bound,
+                            view, this);
+}
+
+std::unique_ptr<Iterator> DbImpl::NewIterator(const ReadOptions& options) {
+  return NewValueIterator(NewEntryIterator(options), options.keys_only ? nullptr : &value_files_,
+                          options.cache_only);
+}
+
+namespace {
+
+// Entries of a scan that wait for values being read with those of others.
+class ScanBatch {
+ public:
+  static constexpr size_t kEntriesMax = 512;
+
+  bool empty() const { return entries_.empty(); }
+  bool full() const { return entries_.size() == kEntriesMax; }
+
+  void AddValue(std::string_view key, std::string_view value) {
+    entries_.push_back({std::string(key), std::string(value), nullptr});
+  }
+  io::Status AddReference(std::string_view key, std::string_view encoded,
+                          const Db::ScanPlace& place) {
+    ValueFiles::ReadItem item;
+    item.reference = TRY(ValueReference::Decode(encoded));
+    entries_.push_back({std::string(key), std::string(), nullptr});
+    Entry& entry = entries_.back();
+    item.out = place ? place(key) : nullptr;
+    if (item.out == nullptr) {
+      entry.value.resize(kValuePageBytes);
+      item.out = Memory(&entry.value);
+    }
+    entry.placed = item.out;
+    items_.push_back(item);
+    return io::Status::Ok();
+  }
+  // Reads the values and visits all entries; false: the visitor has enough.
+  io::Result<bool> Visit(ValueFiles& files, bool cache_only, const Db::ScanVisit& visit) {
+    if (!items_.empty()) TRY(files.Read(items_, {.cache_only = cache_only}));
+    for (const Entry& entry : entries_) {
+      const std::string_view value =
+          entry.placed == nullptr
+              ? std::string_view(entry.value)
+              : std::string_view(reinterpret_cast<const char*>(entry.placed), kValuePageBytes);
+      if (!visit(entry.key, value)) return false;
+    }
+    entries_.clear();
+    items_.clear();
+    return true;
+  }
+
+ private:
+  struct Entry {
+    std::string key;
+    std::string value;
+    const std::byte* placed;  // where the value is read to, if it is
+  };
+  std::deque<Entry> entries_;  // stay in place: values are read into them
+  std::vector<ValueFiles::ReadItem> items_;
+};
+
+}  // namespace
+
+io::Status DbImpl::Scan(const ReadOptions& options, std::string_view begin, const ScanPlace& place,
+                        const ScanVisit& visit) {
+  CHECK(!options.upper_bound.empty());
+  const std::unique_ptr<VisibleIterator> entries = NewEntryIterator(options);
+  ScanBatch batch;
+  for (entries->Seek(begin); entries->Valid(); entries->Next()) {
+    if (entries->is_reference() && !options.keys_only) {
+      TRY(batch.AddReference(entries->key(), entries->value(), place));
+    } else {
+      const std::string_view value =
+          entries->is_reference() ? std::string_view() : entries->value();
+      if (batch.empty()) {
+        if (!visit(entries->key(), value)) return io::Status::Ok();
+        continue;
+      }
+      batch.AddValue(entries->key(), value);
+    }
+    if (batch.full() && !TRY(batch.Visit(value_files_, options.cache_only, visit))) {
+      return io::Status::Ok();
+    }
+  }
+  TRY(entries->status());
+  TRY(batch.Visit(value_files_, options.cache_only, visit));
+  return io::Status::Ok();
 }
 
 SequenceNumber DbImpl::AcquireSnapshot() {
@@ -256,16 +400,52 @@ io::Status DbImpl::Write(WriteBatch&& batch, bool durable) {
   if (!queue_) return io::Status::InvalidArgument("the engine was opened read-only");
   // What no table could take must not get into the log: it would fail every flush from then on.
   if (batch.key_bytes_max() > kTableKeyBytesMax - kKeyTrailerBytes ||
-      batch.value_bytes_max() > kTableValueBytesMax || batch.bytes() > kBatchBytesMax) {
+      batch.value_bytes_max() > kTableValueBytesMax ||
+      batch.bytes() + batch.page_count() * kValuePageBytes > kBatchBytesMax) {
     return io::Status::InvalidArgument("key, value or batch is larger than the engine takes");
   }
   if (!batch.empty()) {
-    const size_t bytes = batch.bytes();
+    const size_t bytes = batch.bytes() + batch.page_count() * kValuePageBytes;
     TRY(Throttle(bytes));
-    TRY(queue_->Write(std::move(batch)));
+    const double stored_share = stored_share_.load(std::memory_order_relaxed);
+    const auto replaced =
+        static_cast<int64_t>(static_cast<double>(batch.replaced_bytes()) * stored_share);
+    const auto dropped =
+        static_cast<int64_t>(static_cast<double>(batch.dropped_bytes()) * stored_share);
+    std::vector<ValueFileRef> value_files;
+    TRY(PlacePages(durable, &batch, &value_files));
+    TRY(queue_->Write(std::move(batch), std::move(value_files)));
     room_bytes_.fetch_sub(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+    written_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    hidden_hint_bytes_.fetch_add(replaced, std::memory_order_relaxed);
+    dead_hint_bytes_.fetch_add(dropped, std::memory_order_relaxed);
+    unflushed_dead_bytes_.fetch_add(static_cast<uint64_t>(dropped), std::memory_order_relaxed);
   }
   return durable ? TimedSync() : io::Status::Ok();
+}
+
+// Whether the pages of a small batch are better kept with their keys: where somebody syncs after
+// little more than them, one write to the log is cheaper than that and one to a value file. Merging
+// them into tables costs more later, so that this is only for those who sync.
+bool DbImpl::PrefersInline(size_t page_bytes) const {
+  if (page_bytes > options_.inline_max_bytes || value_zstd_level_.load() != 0) return false;
+  return written_bytes_.load(std::memory_order_relaxed) -
+             written_bytes_at_sync_.load(std::memory_order_relaxed) <
+         kSyncExpectedBytes;
+}
+
+io::Status DbImpl::PlacePages(bool durable, WriteBatch* batch, std::vector<ValueFileRef>* files) {
+  if (batch->page_count() == 0) return io::Status::Ok();
+  const size_t page_bytes = batch->page_count() * kValuePageBytes;
+  if (PrefersInline(page_bytes) || (durable && page_bytes <= options_.inline_max_bytes)) {
+    batch->PutPagesInline();
+    return io::Status::Ok();
+  }
+  ValueLog::Appended appended =
+      TRY(value_log_->Append(batch->pages(), value_zstd_level_.load(std::memory_order_relaxed)));
+  batch->PutPagesAsReferences(appended.references);
+  *files = std::move(appended.holders);
+  return io::Status::Ok();
 }
 
 io::Status DbImpl::Sync() { return queue_ ? TimedSync() : io::Status::Ok(); }
@@ -297,6 +477,7 @@ void DbImpl::SetDeleteDeadline(int64_t ms) {
   work_wanted_.NotifyAll();
 }
 void DbImpl::SetCommitInterval(int64_t ms) { commit_interval_ms_.store(ms); }
+void DbImpl::SetValueCompression(int zstd_level) { value_zstd_level_.store(zstd_level); }
 void DbImpl::SetCacheBytes(uint64_t bytes) { block_cache_.SetCapacity(bytes); }
 
 DbStats DbImpl::Stats() const {
@@ -304,16 +485,17 @@ DbStats DbImpl::Stats() const {
   const Shape shape = versions_.shape();
   if (queue_) {
     stats.wal_bytes = queue_->log_bytes_written();
-    stats.user_bytes_written = queue_->user_bytes_written();
+    stats.user_bytes_written = written_bytes_.load(std::memory_order_relaxed);
+    stats.blob_bytes = value_log_->bytes_written();
     stats.memtable_bytes = queue_->active_memtable()->memory_bytes();
     stats.log_file_bytes =
-        options_.log_file_bytes * (recycler_->KeptNumbers().size() + 1 + immutable_count_.load());
+        recycler_->file_bytes() * (recycler_->KeptNumbers().size() + 1 + immutable_count_.load());
   }
   stats.flush_bytes = counters_.flushed_bytes.load();
   stats.stall_ns = stall_ns_.load();
   {
     io::MutexLock lock(jobs_mutex_);
-    const PickContext context = ContextLocked(shape);
+    const PickContext context = ContextLocked(shape, nullptr);
     for (int level = 0; level < kLevelCount; ++level) {
       LevelStats& out = stats.levels[static_cast<size_t>(level)];
       out.level = level;

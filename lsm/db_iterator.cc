@@ -11,10 +11,11 @@ namespace {
 constexpr uint64_t kSampleBytesMax = 2 << 20;
 constexpr uint64_t kGarbageEntriesMin = 256;
 
-class DbIterator final : public Iterator {
+class VisibleEntries final : public VisibleIterator {
  public:
-  DbIterator(std::unique_ptr<Iterator> input, SequenceNumber snapshot, std::string_view upper_bound,
-             std::shared_ptr<const View> view, ReadSampler* sampler)
+  VisibleEntries(std::unique_ptr<Iterator> input, SequenceNumber snapshot,
+                 std::string_view upper_bound, std::shared_ptr<const View> view,
+                 ReadSampler* sampler)
       : view_(std::move(view)),
         sampler_(view_ == nullptr ? nullptr : sampler),
         input_(std::move(input)),
@@ -46,6 +47,7 @@ class DbIterator final : public Iterator {
   std::string_view key() const override { return UserKey(input_->key()); }
   std::string_view value() const override { return input_->value(); }
   io::Status status() const override { return status_; }
+  bool is_reference() const override { return KeyKind(input_->key()) == EntryKind::kReference; }
 
  private:
   // Older versions of `user_key` are to be passed over.
@@ -88,10 +90,8 @@ class DbIterator final : public Iterator {
           Skip(user_key);
           continue;
         case EntryKind::kValue:
-          valid_ = true;
-          return;
         case EntryKind::kReference:
-          status_ = io::Status::NotSupported("value references are of a later format version");
+          valid_ = true;
           return;
         case EntryKind::kDropRange:
         case EntryKind::kCounter:
@@ -116,13 +116,68 @@ class DbIterator final : public Iterator {
   io::Status status_;
 };
 
+class ValueIterator final : public Iterator {
+ public:
+  ValueIterator(std::unique_ptr<VisibleIterator> entries, ValueFiles* files, bool cache_only)
+      : entries_(std::move(entries)), files_(files), cache_only_(cache_only) {}
+
+  bool Valid() const override { return status_.ok() && entries_->Valid(); }
+  void SeekToFirst() override {
+    entries_->SeekToFirst();
+    Resolve();
+  }
+  void Seek(std::string_view target) override {
+    entries_->Seek(target);
+    Resolve();
+  }
+  void Next() override {
+    entries_->Next();
+    Resolve();
+  }
+  std::string_view key() const override { return entries_->key(); }
+  std::string_view value() const override {
+    return entries_->is_reference() ? std::string_view(value_) : entries_->value();
+  }
+  io::Status status() const override { return status_.ok() ? entries_->status() : status_; }
+
+ private:
+  void Resolve() {
+    status_ = io::Status::Ok();
+    if (!entries_->Valid() || !entries_->is_reference() || files_ == nullptr) return;
+    status_ = ReadValue();
+  }
+
+  io::Status ReadValue() {
+    ValueFiles::ReadItem item;
+    item.reference = TRY(ValueReference::Decode(entries_->value()));
+    value_.resize(kValuePageBytes);
+    item.out = reinterpret_cast<std::byte*>(value_.data());
+    ValueFiles::ReadSettings settings;
+    settings.cache_only = cache_only_;
+    return files_->Read({&item, 1}, settings);
+  }
+
+  const std::unique_ptr<VisibleIterator> entries_;
+  ValueFiles* const files_;
+  const bool cache_only_;
+  std::string value_;
+  io::Status status_;
+};
+
 }  // namespace
 
-std::unique_ptr<Iterator> NewDbIterator(std::unique_ptr<Iterator> input, SequenceNumber snapshot,
-                                        std::string_view upper_bound,
-                                        std::shared_ptr<const View> view, ReadSampler* sampler) {
-  return std::make_unique<DbIterator>(std::move(input), snapshot, upper_bound, std::move(view),
-                                      sampler);
+std::unique_ptr<VisibleIterator> NewVisibleIterator(std::unique_ptr<Iterator> input,
+                                                    SequenceNumber snapshot,
+                                                    std::string_view upper_bound,
+                                                    std::shared_ptr<const View> view,
+                                                    ReadSampler* sampler) {
+  return std::make_unique<VisibleEntries>(std::move(input), snapshot, upper_bound, std::move(view),
+                                          sampler);
+}
+
+std::unique_ptr<Iterator> NewValueIterator(std::unique_ptr<VisibleIterator> entries,
+                                           ValueFiles* files, bool cache_only) {
+  return std::make_unique<ValueIterator>(std::move(entries), files, cache_only);
 }
 
 }  // namespace terracefs::lsm

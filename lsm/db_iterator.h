@@ -5,6 +5,7 @@
 
 #include "lsm/iterator.h"
 #include "lsm/key.h"
+#include "lsm/values/value_files.h"
 #include "lsm/view.h"
 
 namespace terracefs::lsm {
@@ -23,12 +24,26 @@ class ReadSampler {
   ~ReadSampler() = default;
 };
 
+// Visible entries, of which some are references.
+class VisibleIterator : public Iterator {
+ public:
+  // Whether value() is an encoded ValueReference rather than the value itself. Requires Valid().
+  virtual bool is_reference() const = 0;
+};
+
 // The user's view of `input` (internal keys) at `snapshot`: the newest visible version of each key,
 // deleted keys left out, ending before user key `upper_bound` (empty: no bound; the caller keeps
 // its memory). `view` is kept alive with it; null, as `sampler`: nobody hears. Seek takes a user
 // key.
-std::unique_ptr<Iterator> NewDbIterator(std::unique_ptr<Iterator> input, SequenceNumber snapshot,
-                                        std::string_view upper_bound,
-                                        std::shared_ptr<const View> view, ReadSampler* sampler);
+std::unique_ptr<VisibleIterator> NewVisibleIterator(std::unique_ptr<Iterator> input,
+                                                    SequenceNumber snapshot,
+                                                    std::string_view upper_bound,
+                                                    std::shared_ptr<const View> view,
+                                                    ReadSampler* sampler);
+
+// `entries` with values in place of references: read one by one from `files`, or empty if that is
+// null. `cache_only` as in ReadOptions. `files` outlives it.
+std::unique_ptr<Iterator> NewValueIterator(std::unique_ptr<VisibleIterator> entries,
+                                           ValueFiles* files, bool cache_only);
 
 }  // namespace terracefs::lsm

@@ -14,6 +14,14 @@ constexpr std::chrono::milliseconds kPausePoll{100};
 constexpr int64_t kReportIntervalNs = 50'000'000;
 // A job that is paused in the middle of a slice lets go of its tables after this.
 constexpr int64_t kPauseHoldNs = 2'000'000'000;
+// With CompactionRequest::vacuum, files with less garbage than this stay.
+constexpr double kVacuumShareMin = 0.05;
+constexpr const char* kVacuumPassName = "value files";
+
+// Values cannot be told apart by level, and a range of keys has no value files of its own.
+bool VacuumsToo(const CompactionRequest& request) {
+  return request.vacuum || (request.level < 0 && !request.self_level && request.ranges.empty());
+}
 
 }  // namespace
 
@@ -93,54 +101,93 @@ io::Status DbImpl::RunSlice(ManualJob& job, JobSlot& slot) {
   return io::Status::Ok();
 }
 
+// Runs what `pick` says, if it says something: `*last_key` is the largest user key of its source
+// then. WouldBlock: it is to be asked again.
+io::Status DbImpl::RunPicked(ManualJob& job, const ManualPick& pick,
+                             std::optional<std::string>* last_key) {
+  last_key->reset();
+  std::unique_ptr<JobSlot> slot;
+  {
+    io::MutexLock lock(jobs_mutex_);
+    const Shape shape = versions_.shape();
+    const ValueScope scope = ScopeLocked(*shape.version);
+    std::optional<CompactionPlan> plan = pick(ContextLocked(shape, &scope));
+    if (!plan) return io::Status::Ok();
+    if (in_use_.Conflicts(*plan)) {
+      job_done_.WaitFor(jobs_mutex_, kConflictPoll);
+      return io::Status::WouldBlock();
+    }
+    slot = std::make_unique<JobSlot>(*this, std::move(*plan));
+  }
+  TRY(RunSlice(job, *slot));
+  last_key->emplace();
+  for (const FileRef& file : slot->plan().inputs[0]) {
+    *last_key = std::max(**last_key, std::string(file->largest_user_key()));
+  }
+  // What the slice let go of is on the disk as long as somebody holds it.
+  slot.reset();
+  PurgeObsolete();
+  return io::Status::Ok();
+}
+
 io::Status DbImpl::CompactSlices(ManualJob& job, ManualSlice slice) {
   for (;;) {
     TRY(WaitToGoOn(job.control));
-    std::unique_ptr<JobSlot> slot;
-    {
-      io::MutexLock lock(jobs_mutex_);
-      const Shape shape = versions_.shape();
-      std::optional<CompactionPlan> plan = PickManual(ContextLocked(shape), slice);
-      if (!plan) return io::Status::Ok();
-      if (in_use_.Conflicts(*plan)) {
-        job_done_.WaitFor(jobs_mutex_, kConflictPoll);
-        continue;
-      }
-      slot = std::make_unique<JobSlot>(*this, std::move(*plan));
-    }
-    std::string last;
-    for (const FileRef& file : slot->plan().inputs[0]) {
-      last = std::max(last, std::string(file->largest_user_key()));
-    }
-    const io::Status status = RunSlice(job, *slot);
+    std::optional<std::string> last_key;
+    const io::Status status = RunPicked(
+        job, [&](const PickContext& context) { return PickManual(context, slice); }, &last_key);
     if (status.Is(io::StatusCode::kWouldBlock)) continue;
     TRY(status);
-    slice.cursor = std::move(last);
+    if (!last_key) return io::Status::Ok();
+    slice.cursor = std::move(last_key);
   }
 }
 
-io::Status DbImpl::Reclaim(ManualJob& job) {
+// Value files made before the request: those that are garbage by at least `share_min`.
+io::Status DbImpl::Vacuum(ManualJob& job, double share_min, FileNumber limit) {
   for (;;) {
     TRY(WaitToGoOn(job.control));
-    std::unique_ptr<JobSlot> slot;
-    {
-      io::MutexLock lock(jobs_mutex_);
-      const Shape shape = versions_.shape();
-      uint64_t live = 0;
-      for (int level = 0; level < kLevelCount; ++level) live += shape.version->LevelBytes(level);
-      job.progress.bytes_done = job.live_bytes_begin > live ? job.live_bytes_begin - live : 0;
-      if (job.progress.bytes_done >= job.request.reclaim_bytes) break;
-      std::optional<CompactionPlan> plan = PickReclaim(ContextLocked(shape), job.request.ranges);
-      if (!plan) break;
-      if (in_use_.Conflicts(*plan)) {
-        job_done_.WaitFor(jobs_mutex_, kConflictPoll);
-        continue;
-      }
-      slot = std::make_unique<JobSlot>(*this, std::move(*plan));
-    }
-    const io::Status status = RunSlice(job, *slot);
+    std::optional<std::string> last_key;
+    const io::Status status = RunPicked(
+        job,
+        [&](const PickContext& context) { return PickManualVacuum(context, share_min, limit); },
+        &last_key);
     if (status.Is(io::StatusCode::kWouldBlock)) continue;
     TRY(status);
+    if (!last_key) return io::Status::Ok();
+  }
+}
+
+uint64_t DbImpl::TableAndValueBytes() const {
+  const std::shared_ptr<const Version> version = versions_.current();
+  uint64_t bytes = 0;
+  for (int level = 0; level < kLevelCount; ++level) bytes += version->LevelBytes(level);
+  for (const ValueFileGarbage& file : MeasureValueFiles(*version)) bytes += file.file_bytes;
+  return bytes;
+}
+
+io::Status DbImpl::Reclaim(ManualJob& job) {
+  const auto is_done = [&] {
+    const uint64_t live = TableAndValueBytes();
+    job.progress.bytes_done = job.live_bytes_begin > live ? job.live_bytes_begin - live : 0;
+    return job.progress.bytes_done >= job.request.reclaim_bytes;
+  };
+  const FileNumber limit = versions_.NewFileNumber();
+  const bool any_key = job.request.ranges.empty();
+  // Tables first: what they drop empties value files.
+  while (!is_done()) {
+    TRY(WaitToGoOn(job.control));
+    std::optional<std::string> last_key;
+    const io::Status status = RunPicked(
+        job,
+        [&](const PickContext& context) {
+          auto plan = PickReclaim(context, job.request.ranges);
+          return plan || !any_key ? plan : PickManualVacuum(context, kVacuumShareMin, limit);
+        },
+        &last_key);
+    if (status.Is(io::StatusCode::kWouldBlock)) continue;
+    TRY(status);
+    if (!last_key) break;
   }
   job.Report();
   return io::Status::Ok();
@@ -169,6 +216,38 @@ std::vector<ManualSlice> DbImpl::PassesOf(const CompactionRequest& request, cons
   return passes;
 }
 
+double DbImpl::VacuumShare(const CompactionRequest& request) const {
+  return request.vacuum ? kVacuumShareMin : garbage_ratio_.load();
+}
+
+// The values that are to be moved; the tables that refer to them are little beside them.
+CompactionEstimate DbImpl::EstimateVacuum(const CompactionRequest& request) const {
+  CompactionEstimate estimate;
+  for (const ValueFileGarbage& file : MeasureValueFiles(*versions_.current())) {
+    if (static_cast<double>(file.GarbageBytes()) <
+        VacuumShare(request) * static_cast<double>(file.file_bytes)) {
+      continue;
+    }
+    estimate.bytes_read += file.used_bytes;
+    estimate.bytes_written += file.used_bytes;
+    estimate.bytes_reclaimed += file.GarbageBytes();
+  }
+  estimate.passes.push_back({kVacuumPassName, estimate.bytes_read, estimate.bytes_written});
+  return estimate;
+}
+
+io::Status DbImpl::VacuumPass(ManualJob& job, FileNumber limit) {
+  ++job.progress.pass_index;
+  job.progress.pass = kVacuumPassName;
+  job.progress.bytes_done = job.slices_done_bytes = job.progress.bytes_total = 0;
+  job.progress.bytes_total = EstimateVacuum(job.request).bytes_read;
+  job.Report();
+  TRY(Vacuum(job, VacuumShare(job.request), limit));
+  job.progress.bytes_done = job.progress.bytes_total;
+  job.Report();
+  return io::Status::Ok();
+}
+
 io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control,
                            const std::function<void(const CompactionProgress&)>& on_progress) {
   TRY(CheckRequest(request));
@@ -186,15 +265,15 @@ io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control
   job.Report();
 
   RefreshGarbage();
+  // What is being written cannot be vacuumed.
+  if (VacuumsToo(request)) TRY(value_log_->EndFile());
 
   const FileNumber limit = versions_.NewFileNumber();
   std::vector<ManualSlice> passes;
+  job.live_bytes_begin = TableAndValueBytes();
   {
     // Not longer: whoever holds a version keeps its tables on the disk.
     const std::shared_ptr<const Version> version = versions_.current();
-    for (int level = 0; level < kLevelCount; ++level) {
-      job.live_bytes_begin += version->LevelBytes(level);
-    }
     passes = PassesOf(request, *version, limit);
   }
   if (request.reclaim_bytes > 0) {
@@ -205,7 +284,8 @@ io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control
     job.progress.bytes_total = request.reclaim_bytes;
     TRY(Reclaim(job));
   } else {
-    job.progress.pass_count = 1 + static_cast<int>(passes.size());
+    const bool with_values = VacuumsToo(request);
+    job.progress.pass_count = 1 + static_cast<int>(passes.size()) + (with_values ? 1 : 0);
     for (const ManualSlice& pass : passes) {
       ++job.progress.pass_index;
       job.progress.pass = PassName(pass.level);
@@ -213,15 +293,15 @@ io::Status DbImpl::Compact(const CompactionRequest& request, JobControl& control
       {
         io::MutexLock lock(jobs_mutex_);
         const Shape shape = versions_.shape();
-        job.progress.bytes_total = ManualExtent(ContextLocked(shape), pass).InputBytes();
+        job.progress.bytes_total = ManualExtent(ContextLocked(shape, nullptr), pass).InputBytes();
       }
       job.Report();
       TRY(CompactSlices(job, pass));
       job.progress.bytes_done = job.progress.bytes_total;
       job.Report();
     }
+    if (with_values) TRY(VacuumPass(job, limit));
   }
-  PurgeObsolete();
   return io::Status::Ok();
 }
 
@@ -259,10 +339,14 @@ io::Result<CompactionEstimate> DbImpl::EstimateCompaction(const CompactionReques
     const std::vector<ManualSlice> passes = PassesOf(request, *shape.version, kFileNumberMax);
     tables = TRY(EstimatePasses(environment_, context, passes, stop));
   }
-  estimate.passes.insert(estimate.passes.end(), tables.passes.begin(), tables.passes.end());
-  estimate.bytes_read = tables.bytes_read;
-  estimate.bytes_written = tables.bytes_written;
-  estimate.bytes_reclaimed = tables.bytes_reclaimed;
+  std::vector<CompactionEstimate> parts = {std::move(tables)};
+  if (request.reclaim_bytes == 0 && VacuumsToo(request)) parts.push_back(EstimateVacuum(request));
+  for (const CompactionEstimate& part : parts) {
+    estimate.passes.insert(estimate.passes.end(), part.passes.begin(), part.passes.end());
+    estimate.bytes_read += part.bytes_read;
+    estimate.bytes_written += part.bytes_written;
+    estimate.bytes_reclaimed += part.bytes_reclaimed;
+  }
   return estimate;
 }
 

@@ -37,6 +37,17 @@ struct Options {
   uint64_t table_bytes = 32 * io::kMiB;  // output tables are cut at about this size
   uint64_t block_bytes = 16 * io::kKiB;
 
+  // Batches with up to this many bytes of pages (WriteBatch::PutPage) may keep them with their
+  // keys, where that is cheaper because somebody syncs often; larger ones go to value files.
+  uint64_t inline_max_bytes = 16 * io::kKiB;
+  // zstd level of value files, 0 = none.
+  int value_zstd_level = 0;
+  // The largest value file; smaller ones while the store is small.
+  uint64_t value_file_bytes = 256 * io::kMiB;
+  // Output tables are also cut when they refer to about this much.
+  uint64_t table_value_bytes = 256 * io::kMiB;
+  size_t open_value_file_count_max = 256;
+
   // How a table of a level that is too large is chosen.
   enum class Picking : uint8_t {
     kRatio,       // the cheapest to move: most of its own bytes per byte below (C5)
@@ -53,7 +64,8 @@ struct Options {
   int compaction_workers = 1;
   // All background bytes per second, reads and writes; 0 = unlimited; or kRateAuto.
   uint64_t compaction_rate = 0;
-  // A table is rewritten for the garbage in it once that is this share of its bytes.
+  // A table is rewritten for the garbage in it once that is this share of its bytes; a value file
+  // is vacuumed from then on.
   double garbage_ratio = 0.3;
   // A tombstone is gone from the store at most this long after it was written.
   int64_t delete_deadline_ms = 600'000;

@@ -54,6 +54,16 @@ WritePacer::Load DbImpl::Level0Load() const {
   return load;
 }
 
+// Garbage that vacuum has yet to collect.
+WritePacer::Load DbImpl::ValueLoad() const {
+  WritePacer::Load load;
+  load.backlog_bytes = value_garbage_bytes_.load(std::memory_order_relaxed);
+  load.begin_bytes = value_garbage_begin_bytes_.load(std::memory_order_relaxed);
+  load.limit_bytes = value_garbage_limit_bytes_.load(std::memory_order_relaxed);
+  if (load.limit_bytes <= load.begin_bytes) return {0, 0, 1};
+  return load;
+}
+
 void DbImpl::ObserveFlush(bool flushing) {
   const uint64_t drained =
       flush_count_.load(std::memory_order_relaxed) * options_.memtable_bytes + FlushProgress();
@@ -76,6 +86,7 @@ void DbImpl::ObserveLevel0Locked() {
 // memtable is about to end. What is to be resolved first comes first.
 DbImpl::Pressure DbImpl::WritePressure() const {
   if (queue_->queued_chunk_count() >= kQueuedChunksStall) return Pressure::kLogWrites;
+  if (value_log_->IsBehind()) return Pressure::kValueWrites;
   if (queue_->nearly_full()) {
     if (!recycler_->has_ready()) return Pressure::kNextLog;
     if (immutable_count_.load(std::memory_order_relaxed) >=
@@ -86,8 +97,10 @@ DbImpl::Pressure DbImpl::WritePressure() const {
   const size_t level0 = level0_count_.load(std::memory_order_relaxed);
   if (level0 >= static_cast<size_t>(options_.l0_stop_trigger)) return Pressure::kLevel0;
   const WritePacer::Load flush = FlushLoad();
+  const WritePacer::Load values = ValueLoad();
   const bool behind = level0 >= static_cast<size_t>(options_.l0_slowdown_trigger) ||
-                      flush.backlog_bytes > flush.begin_bytes;
+                      flush.backlog_bytes > flush.begin_bytes ||
+                      values.backlog_bytes > values.begin_bytes;
   return behind ? Pressure::kBehind : Pressure::kNone;
 }
 
@@ -109,8 +122,9 @@ io::Status DbImpl::Throttle(size_t batch_bytes) {
   {
     const int64_t now_ns = options_.clock->SteadyNs();
     io::MutexLock lock(pacer_mutex_);
-    delay_ns = std::max(flush_pacer_.Delay(now_ns, FlushLoad(), batch_bytes),
-                        level0_pacer_.Delay(now_ns, Level0Load(), batch_bytes));
+    delay_ns = std::max({flush_pacer_.Delay(now_ns, FlushLoad(), batch_bytes),
+                         level0_pacer_.Delay(now_ns, Level0Load(), batch_bytes),
+                         value_pacer_.Delay(now_ns, ValueLoad(), batch_bytes)});
   }
   if (delay_ns > 0) {
     io::MutexLock lock(jobs_mutex_);
@@ -134,6 +148,13 @@ io::Status DbImpl::WaitForRoom() {
       case Pressure::kLogWrites: {
         lock.Unlock();
         const io::Status status = queue_->WaitForChunks(kQueuedChunksStall);
+        lock.Lock();
+        TRY(status);
+        continue;
+      }
+      case Pressure::kValueWrites: {
+        lock.Unlock();
+        const io::Status status = value_log_->WaitForBuffers();
         lock.Lock();
         TRY(status);
         continue;

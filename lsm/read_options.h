@@ -14,6 +14,8 @@ struct ReadOptions {
   bool cache_only = false;
   // Leave blocks that had to be read in the block cache.
   bool fill_cache = true;
+  // For iterators: value() of a value in a value file is empty, and nothing is read for it.
+  bool keys_only = false;
   // For iterators: user keys at or after this are not needed; empty: no bound. The caller keeps the
   // memory alive as long as the iterator. Seek reads all blocks up to the bound
   // (at most kReadAheadBytesMax) in one submission.

@@ -24,7 +24,7 @@ void DbImpl::SetCompactionRate(uint64_t bytes_per_second) {
     last_tick_ = AutoRate::Tick();
     ticked_ns_ = options_.clock->SteadyNs();
     tick_count_ = 0;
-    ticked_user_bytes_ = queue_ ? queue_->user_bytes_written() : 0;
+    ticked_user_bytes_ = queue_ ? written_bytes_.load(std::memory_order_relaxed) : 0;
     ticked_background_bytes_ = limiter_.stats().bytes;
     sync_latency_.Take();
     block_cache_.miss_latency().Take();
@@ -36,6 +36,8 @@ void DbImpl::SetCompactionRate(uint64_t bytes_per_second) {
 // Syncs for a caller, and takes note of how long he had to wait for the device. Large amounts,
 // which are already on their way, are left out: they say more about what was written.
 io::Status DbImpl::TimedSync() {
+  written_bytes_at_sync_.store(written_bytes_.load(std::memory_order_relaxed),
+                               std::memory_order_relaxed);
   const bool counts = rate_auto_.load(std::memory_order_relaxed) &&
                       queue_->queued_chunk_count() == 0 &&
                       queue_->durable_sequence() < queue_->last_sequence();
@@ -57,7 +59,7 @@ void DbImpl::TickRate() {
   tick.seconds = static_cast<double>(now_ns - ticked_ns_) / 1e9;
   ticked_ns_ = now_ns;
   tick.latency = {sync_latency_.Take(), block_cache_.miss_latency().Take()};
-  const uint64_t user_bytes = queue_->user_bytes_written();
+  const uint64_t user_bytes = written_bytes_.load(std::memory_order_relaxed);
   tick.foreground_bytes = user_bytes - std::exchange(ticked_user_bytes_, user_bytes);
   const io::RateLimiterStats limiter = limiter_.stats();
   tick.background_bytes = limiter.bytes - std::exchange(ticked_background_bytes_, limiter.bytes);

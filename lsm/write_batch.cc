@@ -44,6 +44,44 @@ void WriteBatch::Put(std::string_view key, std::string_view value_head,
   ++count_;
 }
 
+void WriteBatch::PutPage(std::string_view key, std::string_view value) {
+  CHECK(value.size() == kValuePageBytes);
+  pages_.push_back(value);
+  page_keys_.append(key);
+  page_key_ends_.push_back(page_keys_.size());
+  key_bytes_max_ = std::max(key_bytes_max_, key.size());
+}
+
+std::string_view WriteBatch::PageKey(size_t index) const {
+  const size_t begin = index == 0 ? 0 : page_key_ends_[index - 1];
+  return std::string_view(page_keys_).substr(begin, page_key_ends_[index] - begin);
+}
+
+void WriteBatch::PutPagesInline() {
+  for (size_t i = 0; i < pages_.size(); ++i) Put(PageKey(i), pages_[i]);
+  ClearPages();
+}
+
+void WriteBatch::PutPagesAsReferences(std::span<const ValueReference> references) {
+  CHECK(references.size() == pages_.size());
+  std::string encoded;
+  for (size_t i = 0; i < pages_.size(); ++i) {
+    encoded.clear();
+    references[i].AppendTo(&encoded);
+    AppendHead(&representation_, EntryKind::kReference, PageKey(i));
+    AppendLength(&representation_, encoded.size());
+    representation_.append(encoded);
+    ++count_;
+  }
+  ClearPages();
+}
+
+void WriteBatch::ClearPages() {
+  pages_.clear();
+  page_key_ends_.clear();
+  page_keys_.clear();
+}
+
 void WriteBatch::Delete(std::string_view key) {
   AppendHead(&representation_, EntryKind::kDelete, key);
   AppendLength(&representation_, 0);
@@ -51,7 +89,8 @@ void WriteBatch::Delete(std::string_view key) {
   ++count_;
 }
 
-void WriteBatch::DropRange(std::string_view begin, std::string_view end) {
+void WriteBatch::DropRange(std::string_view begin, std::string_view end, uint64_t value_bytes) {
+  dropped_bytes_ += value_bytes;
   AppendHead(&representation_, EntryKind::kDropRange, begin);
   AppendLength(&representation_, end.size());
   representation_.append(end);
@@ -68,6 +107,8 @@ void WriteBatch::AddCounter(uint8_t id, int64_t delta) {
 
 void WriteBatch::Clear() {
   representation_.clear();
+  ClearPages();
+  replaced_bytes_ = dropped_bytes_ = 0;
   count_ = 0;
   key_bytes_max_ = value_bytes_max_ = 0;
 }
@@ -105,6 +146,9 @@ io::Status WriteBatch::ForEach(std::string_view representation, uint32_t expecte
         (key.size() != 1 || static_cast<uint8_t>(key[0]) >= kCounterCount ||
          value.size() != sizeof(uint64_t))) {
       return io::Status::Corruption("batch has a malformed counter");
+    }
+    if (kind == static_cast<uint8_t>(EntryKind::kReference)) {
+      TRY(ValueReference::Decode(value));
     }
     ++count;
     visit(static_cast<EntryKind>(kind), key, value);

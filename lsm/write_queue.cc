@@ -31,24 +31,39 @@ io::Status WriteQueue::Start() {
   WalRecycler::ReadyLog ready = TRY(recycler_.Take());
   io::MutexLock lock(mutex_);
   log_ = std::make_shared<WalWriter>(std::move(ready.file), ready.number, settings_.log_secret);
+  log_file_bytes_ = ready.bytes;
   memtable_ = std::make_shared<MemTable>();
   return io::Status::Ok();
 }
 
 bool WriteQueue::IsFullLocked(size_t more_bytes) const {
   if (memtable_->memory_bytes() >= settings_.memtable_bytes) return true;
+  if (memtable_->value_bytes() > 0 && memtable_->value_bytes() >= ValueBytesMax()) return true;
   const uint64_t log_bytes = log_->offset() + log_->open_bytes();
-  return log_bytes > 0 && log_bytes + more_bytes + 2 * kWalBlockBytes > settings_.log_file_bytes;
+  return log_bytes > 0 && log_bytes + more_bytes + 2 * kWalBlockBytes > log_file_bytes_;
+}
+
+uint64_t WriteQueue::ValueBytesMax() const {
+  return settings_.memtable_value_bytes
+             ? std::max<uint64_t>(settings_.memtable_value_bytes(), kValuePageBytes)
+             : UINT64_MAX;
+}
+
+io::Status WriteQueue::SyncValues() {
+  return settings_.sync_values ? settings_.sync_values() : io::Status::Ok();
 }
 
 uint32_t WriteQueue::FillLocked() const {
   const uint64_t log_bytes = log_->offset() + log_->open_bytes();
-  const uint64_t parts = std::max(memtable_->memory_bytes() * kFillParts / settings_.memtable_bytes,
-                                  log_bytes * kFillParts / settings_.log_file_bytes);
+  const uint64_t parts =
+      std::max({memtable_->memory_bytes() * kFillParts / settings_.memtable_bytes,
+                log_bytes * kFillParts / log_file_bytes_,
+                memtable_->value_bytes() * kFillParts / ValueBytesMax()});
   return static_cast<uint32_t>(std::min<uint64_t>(parts, kFillParts));
 }
 
-io::Status WriteQueue::Write(WriteBatch&& batch) {
+io::Status WriteQueue::Write(WriteBatch&& batch, std::vector<ValueFileRef> value_files) {
+  DCHECK(batch.page_count() == 0);
   const uint32_t count = batch.count();
   const size_t bytes = batch.bytes();
   const int64_t now_seconds = clock_.WallNs() / 1'000'000'000;
@@ -58,7 +73,7 @@ io::Status WriteQueue::Write(WriteBatch&& batch) {
   const SequenceNumber first = last_sequence_.load(std::memory_order_relaxed) + 1;
   log_->Append(first, count, batch.representation());
   const std::array<int64_t, kCounterCount> before = memtable_->counter_deltas();
-  memtable_->Apply(batch.TakeRepresentation(), count, first, now_seconds);
+  memtable_->Apply(batch.TakeRepresentation(), count, first, now_seconds, std::move(value_files));
   for (size_t id = 0; id < kCounterCount; ++id) {
     const int64_t delta = memtable_->counter_deltas()[id] - before[id];
     if (delta != 0) counters_[id].fetch_add(delta, std::memory_order_relaxed);
@@ -129,10 +144,10 @@ io::Status WriteQueue::SyncWrittenLocked() {
   // Only the thread with this flag removes written chunks from the list, so the pointers stay good.
   syncing_files_ = true;
   mutex_.Unlock();
-  io::Status status;
+  io::Status status = SyncValues();
   for (const auto& log : logs) {
-    status = log->Sync();
     if (!status.ok()) break;
+    status = log->Sync();
   }
   mutex_.Lock();
   syncing_files_ = false;
@@ -158,7 +173,8 @@ io::Status WriteQueue::Sync() {
       PendingChunk& pending = SealLocked();
       ++sync_write_count_;
       lock.Unlock();
-      const io::Status status = pending.log->WriteChunk(pending.chunk, true);
+      io::Status status = pending.log->WriteChunk(pending.chunk, true);
+      if (status.ok()) status = SyncValues();
       lock.Lock();
       --sync_write_count_;
       FinishChunkLocked(pending, status, true);
@@ -177,8 +193,10 @@ io::Status WriteQueue::Sync() {
 io::Status WriteQueue::RotateLocked() {
   WalRecycler::ReadyLog ready = TRY(recycler_.Take());
   if (log_->has_open_chunk()) QueueOpenChunkLocked();
+  recycler_.NoteUse(log_->offset(), log_file_bytes_);
   std::shared_ptr<MemTable> full = std::move(memtable_);
   log_ = std::make_shared<WalWriter>(std::move(ready.file), ready.number, settings_.log_secret);
+  log_file_bytes_ = ready.bytes;
   memtable_ = std::make_shared<MemTable>();
   fill_.store(0, std::memory_order_relaxed);
   on_rotate_(std::move(full), memtable_, last_sequence_.load(std::memory_order_relaxed),

@@ -6,11 +6,13 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <vector>
 
 #include "io/base/clock.h"
 #include "io/base/mutex.h"
 #include "io/thread_pool.h"
 #include "lsm/memtable/memtable.h"
+#include "lsm/values/value_files.h"
 #include "lsm/wal/wal_recycler.h"
 #include "lsm/wal/wal_writer.h"
 #include "lsm/write_batch.h"
@@ -24,7 +26,10 @@ namespace terracefs::lsm {
 // device when somebody syncs (the syncing thread writes it itself, durable in one request, beside
 // up to kSyncWritesMax - 1 others in flight) or when it is full (a background thread writes it, not
 // yet durable). Chunks become durable in order: the durable sequence only moves past a chunk when
-// every chunk before it is durable too, so what Sync promises is always a prefix.
+// every chunk before it is durable too, so what Sync promises is always a prefix. A chunk also
+// needs the values that its batches refer to: they are synced after it was closed and before it
+// counts as durable. (A chunk on the disk whose values are not is what recovery looks for behind
+// the last durable sequence.)
 //
 // Sticky errors: after a failed log write or sync nothing is known about the log's end, so every
 // later Write and Sync fails with the same error.
@@ -37,8 +42,13 @@ class WriteQueue {
                          SequenceNumber last_sequence, FileNumber next_log)>;
   struct Settings {
     uint64_t memtable_bytes = 0;
-    uint64_t log_file_bytes = 0;
     uint64_t log_secret = 0;  // as for WalSalt
+    // Makes the values durable that batches written before refer to; null: there are none. Called
+    // without the queue's lock.
+    std::function<io::Status()> sync_values;
+    // The active memtable also ends when it refers to so many bytes; null: no such limit. Any
+    // thread, under the queue's lock.
+    std::function<uint64_t()> memtable_value_bytes;
   };
 
   WriteQueue(const Settings& settings, WalRecycler& recycler, const io::Clock& clock,
@@ -50,7 +60,8 @@ class WriteQueue {
   // Takes the first log and memtable. Before anything else.
   io::Status Start() EXCLUDES(mutex_);
 
-  io::Status Write(WriteBatch&& batch) EXCLUDES(mutex_);
+  // `value_files` holds the files that the batch refers to. It has no pages (WriteBatch::PutPage).
+  io::Status Write(WriteBatch&& batch, std::vector<ValueFileRef> value_files = {}) EXCLUDES(mutex_);
   io::Status Sync() EXCLUDES(mutex_);
   // Ends the active memtable, unless it is empty, so that it can be flushed.
   io::Status Rotate() EXCLUDES(mutex_);
@@ -95,6 +106,7 @@ class WriteQueue {
   };
 
   uint32_t FillLocked() const REQUIRES(mutex_);
+  uint64_t ValueBytesMax() const;
   bool IsFullLocked(size_t more_bytes) const REQUIRES(mutex_);
   io::Status RotateLocked() REQUIRES(mutex_);
   PendingChunk& SealLocked() REQUIRES(mutex_);
@@ -103,6 +115,7 @@ class WriteQueue {
       REQUIRES(mutex_);
   void AdvanceDurableLocked() REQUIRES(mutex_);
   io::Status SyncWrittenLocked() REQUIRES(mutex_);
+  io::Status SyncValues() EXCLUDES(mutex_);
 
   const Settings settings_;
   WalRecycler& recycler_;
@@ -112,6 +125,7 @@ class WriteQueue {
   mutable io::Mutex mutex_;
   io::CondVar progress_;
   std::shared_ptr<WalWriter> log_ GUARDED_BY(mutex_);
+  uint64_t log_file_bytes_ GUARDED_BY(mutex_) = 0;  // length of the log's file
   std::shared_ptr<MemTable> memtable_ GUARDED_BY(mutex_);
   // Chunks that are not durable yet, in order of sequence; a list so that they stay in place.
   std::list<PendingChunk> pending_ GUARDED_BY(mutex_);

@@ -59,8 +59,9 @@ int RunCommandLine(int argc, char** argv) {
   root.set_version_flag("--version", "terracefs " TERRACEFS_VERSION);
   root.require_subcommand(0, 1);  // none is told below: an unknown one has to be named
   root.footer("Example: terracefs mkfs /srv/store && terracefs mount /srv/store /mnt");
-  const std::array commands = {AddMkfs(root), AddMount(root), AddUmount(root), AddCompact(root),
-                               AddJob(root),  AddStats(root), AddConfig(root), AddSync(root)};
+  const std::array commands = {AddMkfs(root),    AddMount(root),  AddUmount(root),
+                               AddCompact(root), AddJob(root),    AddStats(root),
+                               AddSpace(root),   AddConfig(root), AddSync(root)};
   try {
     root.parse(argc, argv);
   } catch (const CLI::Success& asked) {

@@ -39,6 +39,7 @@ Command AddUmount(CLI::App& root);
 Command AddCompact(CLI::App& root);
 Command AddJob(CLI::App& root);
 Command AddStats(CLI::App& root);
+Command AddSpace(CLI::App& root);
 Command AddConfig(CLI::App& root);
 Command AddSync(CLI::App& root);
 

@@ -18,6 +18,7 @@ struct Arguments {
   int level = -1;
   bool self_level = false;
   std::string reclaim;
+  bool vacuum = false;
   bool dry_run = false;
   bool no_wait = false;
   bool json = false;
@@ -28,6 +29,7 @@ int Run(const Arguments& arguments) {
   terracefs_compact request{};
   request.level = arguments.level;
   if (arguments.self_level) request.flags |= TERRACEFS_COMPACT_SELF_LEVEL;
+  if (arguments.vacuum) request.flags |= TERRACEFS_COMPACT_VACUUM;
   if (arguments.dry_run) request.flags |= TERRACEFS_COMPACT_DRY_RUN;
   if (!arguments.reclaim.empty()) {
     const io::Result<uint64_t> bytes = ParseSize(arguments.reclaim);
@@ -71,6 +73,8 @@ Command AddCompact(CLI::App& root) {
                 "Rewrite tables on their own level, nothing sinks");
   app->add_option("--reclaim", arguments->reclaim, "Stop when so many bytes came back")
       ->type_name("SIZE");
+  app->add_flag("--vacuum", arguments->vacuum,
+                "Value files, too, down to (nearly) no garbage, after the levels");
   app->add_flag("--dry-run", arguments->dry_run,
                 "Only say what it would read, write and give back");
   app->add_flag("--no-wait", arguments->no_wait, "Start it and print the job's number");
@@ -79,6 +83,7 @@ Command AddCompact(CLI::App& root) {
   app->footer(
       "Ctrl-C cancels the job.\n"
       "Example: terracefs compact /mnt\n"
+      "         terracefs compact --vacuum /mnt\n"
       "         terracefs compact --path /mnt/old --reclaim 2G --dry-run /mnt");
   return {app, [arguments] { return Run(*arguments); }};
 }

@@ -122,7 +122,7 @@ Command AddMount(CLI::App& root) {
       "Options: ro allow_other allow_root default_permissions nodev nosuid noexec\n"
       "  noatime|relatime|strictatime commit=DURATION cache=SIZE memtable=SIZE\n"
       "  compaction_rate=RATE|auto compaction_workers=N delete_deadline=DURATION\n"
-      "  garbage_ratio=F\n"
+      "  garbage_ratio=F inline_max=SIZE compress=none|zstd[:LEVEL]\n"
       "  transport=auto|dev|uring io=uring|posix writeback|nowriteback\n"
       "  log_level=LEVEL log_file=PATH\n"
       "Example: terracefs mount -o cache=1G,commit=1s /srv/store /mnt");

@@ -44,6 +44,13 @@ io::Result<terracefs_stats> MountClient::Stats() const {
   return data;
 }
 
+io::Result<terracefs_space> MountClient::Space() const {
+  terracefs_space data{};
+  data.version = TERRACEFS_IOC_VERSION;
+  TRY(Call(TERRACEFS_IOC_SPACE, &data, "cannot ask where the space is"));
+  return data;
+}
+
 io::Status MountClient::Sync() const {
   terracefs_sync data{};
   data.version = TERRACEFS_IOC_VERSION;

@@ -20,6 +20,7 @@ class MountClient {
   static io::Result<MountClient> Open(const std::string& path);
 
   io::Result<terracefs_stats> Stats() const;
+  io::Result<terracefs_space> Space() const;
   io::Status Sync() const;
   // A client of the same mount by the file or directory at `path`; one that is relative starts at
   // the working directory or, if nothing of this mount is there, at `mountpoint`, with which this

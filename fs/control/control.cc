@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "fs/control/space_report.h"
 #include "io/base/check.h"
 
 namespace terracefs::fs {
@@ -20,6 +21,7 @@ constexpr size_t kIoctlBytesMax = (1 << 14) - 1;  // what the size field of a re
 static_assert(sizeof(terracefs_compact) <= kIoctlBytesMax);
 static_assert(sizeof(terracefs_job) <= kIoctlBytesMax);
 static_assert(sizeof(terracefs_stats) <= kIoctlBytesMax);
+static_assert(sizeof(terracefs_space) <= kIoctlBytesMax);
 static_assert(sizeof(terracefs_config) <= kIoctlBytesMax);
 static_assert(sizeof(terracefs_sync) <= kIoctlBytesMax);
 // The structs are the same for every compiler and for 32-bit programs: no padding anywhere.
@@ -27,14 +29,15 @@ static_assert(sizeof(terracefs_compact) == 128);
 static_assert(sizeof(terracefs_job) == 64 + 16 * 72 + 256 + 64);
 static_assert(sizeof(terracefs_stats) ==
               8 + 4 * 32 + 1024 + 8 * (28 + 10 * 8 + 32) + 32 * (32 + 4 * 8) + 2 * 16 * 40);
+static_assert(sizeof(terracefs_space) == 8 + 12 * 8 + 16 * 8);
 static_assert(sizeof(terracefs_config) == 16 + 16 * (32 + 96) + 64);
 static_assert(sizeof(terracefs_sync) == 64);
 static_assert(lsm::kLevelCount <= TERRACEFS_LEVELS);
 static_assert(kOpCount <= TERRACEFS_OPS);
 
 constexpr uint64_t kNsPerMs = 1'000'000;
-constexpr uint64_t kCompactFlags =
-    TERRACEFS_COMPACT_SELF_LEVEL | TERRACEFS_COMPACT_DRY_RUN | TERRACEFS_COMPACT_PATH;
+constexpr uint64_t kCompactFlags = TERRACEFS_COMPACT_SELF_LEVEL | TERRACEFS_COMPACT_DRY_RUN |
+                                   TERRACEFS_COMPACT_PATH | TERRACEFS_COMPACT_VACUUM;
 
 // Cuts at the end of the field, which is already zeroed and always keeps one zero at its end.
 template <size_t kBytes>
@@ -183,6 +186,8 @@ io::Result<std::string> Control::Handle(const ControlRequest& request) {
       return Run(request, &Control::Job);
     case _IOC_NR(TERRACEFS_IOC_STATS):
       return Run(request, &Control::Stats);
+    case _IOC_NR(TERRACEFS_IOC_SPACE):
+      return Run(request, &Control::Space);
     case _IOC_NR(TERRACEFS_IOC_CONFIG):
       return Run(request, &Control::Config);
     case _IOC_NR(TERRACEFS_IOC_SYNC):
@@ -202,6 +207,7 @@ io::Status Control::Compact(const ControlRequest& request, terracefs_compact* da
   CompactionJob compaction;
   compaction.request.level = data->level;
   compaction.request.self_level = (data->flags & TERRACEFS_COMPACT_SELF_LEVEL) != 0;
+  compaction.request.vacuum = (data->flags & TERRACEFS_COMPACT_VACUUM) != 0;
   compaction.request.reclaim_bytes = data->reclaim_bytes;
   compaction.dry_run = (data->flags & TERRACEFS_COMPACT_DRY_RUN) != 0;
   if ((data->flags & TERRACEFS_COMPACT_PATH) != 0) compaction.top = request.ino;
@@ -277,6 +283,26 @@ io::Status Control::Stats(const ControlRequest& request, terracefs_stats* data) 
   FillStorage(targets_.storage, data);
   FillEngine(targets_.db.Stats(), data);
   FillRequests(targets_.op_stats, data);
+  return io::Status::Ok();
+}
+
+io::Status Control::Space(const ControlRequest&, terracefs_space* data) {
+  if (data->flags != 0 || !AllZero(data->reserved)) return io::Status::Posix(EINVAL);
+  const SpaceReport report = TRY(ReportSpace(targets_.file_system, targets_.db));
+  *data = terracefs_space{};
+  data->version = TERRACEFS_IOC_VERSION;
+  data->capacity_bytes = report.capacity;
+  data->live_bytes = report.live;
+  data->physical_bytes = report.physical;
+  data->tombstone_bytes = report.tombstones;
+  data->blob_garbage_bytes = report.blob_garbage;
+  data->open_unlinked_bytes = report.open_unlinked;
+  data->obsolete_file_bytes = report.obsolete_files;
+  data->log_bytes = report.log;
+  data->spare_bytes = report.spare;
+  data->metadata_bytes = report.metadata;
+  data->rate = report.rate;
+  data->eta_s = report.eta_s;
   return io::Status::Ok();
 }
 

@@ -64,6 +64,7 @@ class Control {
   io::Result<std::optional<JobReport>> ActOnJob(const ControlRequest& request, uint32_t action,
                                                 uint64_t id);
   io::Status Stats(const ControlRequest& request, terracefs_stats* data);
+  io::Status Space(const ControlRequest& request, terracefs_space* data);
   io::Status Config(const ControlRequest& request, terracefs_config* data);
   io::Status Sync(const ControlRequest& request, terracefs_sync* data);
   // Checks the frame, copies the struct in, has `handler` work on it and copies it out.

@@ -32,6 +32,8 @@ enum terracefs_compact_flags {
   TERRACEFS_COMPACT_DRY_RUN = 2,
   /* Only what belongs to the file on which this is called; to a directory belongs its tree. */
   TERRACEFS_COMPACT_PATH = 4,
+  /* After the levels, value files are vacuumed down to (nearly) no garbage. */
+  TERRACEFS_COMPACT_VACUUM = 8,
 };
 
 /* Starts a compaction; `job` is its id. EBUSY: as many jobs as may are running. */
@@ -86,7 +88,7 @@ struct terracefs_job {
   __u64 flags; /* out: enum terracefs_job_flags, or-ed */
   __u64 bytes_read;
   __u64 bytes_written;
-  __u64 bytes_reclaimed; /* by how much the store's tables became smaller */
+  __u64 bytes_reclaimed; /* by how much tables and value files became smaller */
   __u64 nanoseconds;
   struct terracefs_pass pass[TERRACEFS_PASSES];
   char message[TERRACEFS_MESSAGE_BYTES]; /* why it failed */
@@ -175,10 +177,34 @@ struct terracefs_config {
   __u64 reserved[8];
 };
 
+/* Where the bytes are, and what holds those that are of no use any more. Estimates, but for
+ * `capacity` and `physical_bytes`; `live_bytes`, everything reclaimable, `log_bytes`,
+ * `spare_bytes` and `metadata_bytes` together are `physical_bytes`. */
+struct terracefs_space {
+  __u32 version; /* in */
+  __u32 flags;   /* in: 0 */
+  __u64 capacity_bytes;
+  __u64 live_bytes;
+  __u64 physical_bytes; /* lengths of the store's files */
+  /* Reclaimable. */
+  __u64 tombstone_bytes;     /* in tables: what deletions and overwriting left */
+  __u64 blob_garbage_bytes;  /* in value files: what nothing refers to any more */
+  __u64 open_unlinked_bytes; /* of files that are unlinked, but open */
+  __u64 obsolete_file_bytes; /* files that only wait for their last reader */
+  /* Overhead. */
+  __u64 log_bytes;
+  __u64 spare_bytes; /* preallocated for values to come */
+  __u64 metadata_bytes;
+  __u64 rate;  /* of background work, bytes a second; 0 = unlimited */
+  __u64 eta_s; /* how long that takes at least for what deletions left; 0 if nothing or unlimited */
+  __u64 reserved[16];
+};
+
 #define TERRACEFS_IOC_MAGIC 0xE7
 #define TERRACEFS_IOC_COMPACT _IOWR(TERRACEFS_IOC_MAGIC, 1, struct terracefs_compact)
 #define TERRACEFS_IOC_JOB _IOWR(TERRACEFS_IOC_MAGIC, 2, struct terracefs_job)
 #define TERRACEFS_IOC_STATS _IOWR(TERRACEFS_IOC_MAGIC, 3, struct terracefs_stats)
+#define TERRACEFS_IOC_SPACE _IOWR(TERRACEFS_IOC_MAGIC, 4, struct terracefs_space)
 #define TERRACEFS_IOC_CONFIG _IOWR(TERRACEFS_IOC_MAGIC, 5, struct terracefs_config)
 #define TERRACEFS_IOC_SYNC _IOWR(TERRACEFS_IOC_MAGIC, 7, struct terracefs_sync)
 

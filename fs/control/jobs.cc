@@ -74,18 +74,21 @@ io::Status Jobs::Work(Job& job, const CompactionJob& compaction) {
 void Jobs::Run(Job& job, const CompactionJob& compaction) noexcept {
   io::SetThreadName("fs-job");
   const uint64_t live_bytes_before = db_.Stats().live_table_bytes;
+  const uint64_t value_bytes_before = ValueBytes(0);
   {
     io::MutexLock lock(mutex_);
     job.live_bytes_before = live_bytes_before;
+    job.value_bytes_before = value_bytes_before;
   }
   const io::Status status = Work(job, compaction);
   const uint64_t live_bytes_after = db_.Stats().live_table_bytes;
+  const uint64_t value_bytes_after = ValueBytes(value_bytes_before);
 
   io::MutexLock lock(mutex_);
   const uint64_t now_ns = NowNs();
   if (!compaction.dry_run) {
     ClosePass(job, now_ns);
-    TakeReclaimed(job, live_bytes_after);
+    TakeReclaimed(job, live_bytes_after, value_bytes_after);
   }
   job.report.nanoseconds = now_ns - job.started_ns;
   if (status.ok()) {
@@ -107,9 +110,15 @@ void Jobs::ClosePass(Job& job, uint64_t now_ns) {
   job.report.passes.back().nanoseconds = now_ns - job.pass_started_ns;
 }
 
-void Jobs::TakeReclaimed(Job& job, uint64_t live_bytes) {
-  job.report.bytes_reclaimed =
-      job.live_bytes_before > live_bytes ? job.live_bytes_before - live_bytes : 0;
+void Jobs::TakeReclaimed(Job& job, uint64_t live_bytes, uint64_t value_bytes) {
+  const uint64_t before = job.live_bytes_before + job.value_bytes_before;
+  const uint64_t now = live_bytes + value_bytes;
+  job.report.bytes_reclaimed = before > now ? before - now : 0;
+}
+
+uint64_t Jobs::ValueBytes(uint64_t otherwise) {
+  const io::Result<lsm::SpaceStats> space = db_.Space();
+  return space.ok() ? space->value_bytes + space->value_garbage_bytes : otherwise;
 }
 
 void Jobs::TakeEstimate(Job& job, const lsm::CompactionEstimate& estimate) {
@@ -150,7 +159,7 @@ void Jobs::TakeProgress(Job& job, const lsm::CompactionProgress& progress) {
   pass.bytes_read = progress.bytes_read - job.pass_start_read;
   pass.bytes_written = progress.bytes_written - job.pass_start_written;
   ClosePass(job, now_ns);
-  TakeReclaimed(job, live_bytes);
+  TakeReclaimed(job, live_bytes, job.value_bytes_before);
   report.nanoseconds = now_ns - job.started_ns;
 }
 

@@ -54,7 +54,9 @@ struct JobReport {
   std::vector<JobPass> passes;
   uint64_t bytes_read = 0;
   uint64_t bytes_written = 0;
-  uint64_t bytes_reclaimed = 0;  // by how much the tables have shrunk since they were flushed
+  // By how much the tables have shrunk since they were flushed and, once the job is over, the value
+  // files.
+  uint64_t bytes_reclaimed = 0;
   uint64_t nanoseconds = 0;
   bool is_estimate = false;  // a dry run: the bytes are what would be
   std::string message;       // why it failed
@@ -95,7 +97,8 @@ class Jobs {
     uint64_t pass_started_ns = 0;
     uint64_t pass_start_read = 0;  // of the whole job when the pass began
     uint64_t pass_start_written = 0;
-    uint64_t live_bytes_before = 0;  // in tables, when there was nothing more to flush
+    uint64_t live_bytes_before = 0;   // in tables, when there was nothing more to flush
+    uint64_t value_bytes_before = 0;  // of value files, garbage included
     JobReport report;
   };
 
@@ -105,7 +108,9 @@ class Jobs {
   void TakeEstimate(Job& job, const lsm::CompactionEstimate& estimate) EXCLUDES(mutex_);
   // Ends the time of the current pass.
   static void ClosePass(Job& job, uint64_t now_ns);
-  static void TakeReclaimed(Job& job, uint64_t live_bytes);
+  static void TakeReclaimed(Job& job, uint64_t live_bytes, uint64_t value_bytes);
+  // Of all value files; `otherwise` if that cannot be told.
+  uint64_t ValueBytes(uint64_t otherwise);
   static JobReport ReportOf(const Job& job);
   // False: no such job.
   bool Steer(uint64_t id, void (lsm::JobControl::*how)()) EXCLUDES(mutex_);

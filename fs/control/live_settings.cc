@@ -48,6 +48,15 @@ constexpr std::array kSettings = {
         [](const MountOptions&, const lsm::DbStats& stats) {
           return fmt::format("{}", stats.garbage_ratio);
         }},
+    Setting{"compress",
+            [](const MountOptions& options, lsm::Db& db) {
+              db.SetValueCompression(options.value_zstd_level);
+            },
+            [](const MountOptions& options, const lsm::DbStats&) {
+              return options.value_zstd_level == 0
+                         ? std::string("none")
+                         : fmt::format("zstd:{}", options.value_zstd_level);
+            }},
     Setting{
         "commit",
         [](const MountOptions& options, lsm::Db& db) { db.SetCommitInterval(options.commit_ms); },

@@ -7,8 +7,12 @@ namespace {
 
 struct RingThread {
   Service* service = nullptr;
+  // libfuse cancels the threads of its rings when the session ends, and being cancelled while
+  // waiting here would end the process: with writes that nothing has made durable.
   ~RingThread() {
-    if (service != nullptr) service->WaitForDeferred();
+    if (service == nullptr) return;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
+    service->WaitForDeferred();
   }
 };
 thread_local RingThread ring_thread;

@@ -17,14 +17,24 @@ class PageSink {
  public:
   PageSink(uint64_t offset, io::MutableBytes out) : offset_(offset), out_(out) {}
 
+  // Where the bytes of a whole page go, or null if the buffer does not hold all of it. Whoever puts
+  // them there calls Add with them nevertheless.
+  std::byte* PlaceFor(uint64_t page) const {
+    const uint64_t begin = page * kPageBytes;
+    if (begin < offset_ || begin + kPageBytes > offset_ + out_.size()) return nullptr;
+    return out_.data() + (begin - offset_);
+  }
   void Add(uint64_t page, std::string_view bytes) {
     const uint64_t page_begin = page * kPageBytes;
     const uint64_t begin = std::max(page_begin, offset_);
     const uint64_t end = std::min(page_begin + bytes.size(), offset_ + out_.size());
     if (begin >= end) return;
     ZeroUntil(static_cast<size_t>(begin - offset_));
-    std::memcpy(out_.data() + filled_, bytes.data() + (begin - page_begin),
-                static_cast<size_t>(end - begin));
+    std::byte* const to = out_.data() + filled_;
+    const char* const from = bytes.data() + (begin - page_begin);
+    if (from != reinterpret_cast<const char*>(to)) {
+      std::memcpy(to, from, static_cast<size_t>(end - begin));
+    }
     filled_ = static_cast<size_t>(end - offset_);
   }
   void Finish() { ZeroUntil(out_.size()); }
@@ -40,6 +50,37 @@ class PageSink {
   size_t filled_ = 0;
 };
 
+Status ReadPages(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t first, uint64_t end,
+                 PageSink* sink) {
+  if (end - first <= kPointLookupCountMax) {
+    for (uint64_t page = first; page < end; ++page) {
+      const auto stored = TRY(FindPage(db, may_wait, data_id, page));
+      if (stored) sink->Add(page, stored->view());
+    }
+    return Status::Ok();
+  }
+  lsm::ReadOptions options;
+  options.cache_only = !may_wait;
+  const Key bound = ExtentKey(data_id, end);
+  options.upper_bound = bound;
+  const auto place = [&](std::string_view key) -> std::byte* {
+    const Result<uint64_t> page = PageOfKey(key, data_id);
+    return page.ok() ? sink->PlaceFor(*page) : nullptr;
+  };
+  const auto add = [&](std::string_view key, std::string_view value) -> Status {
+    const uint64_t page = TRY(PageOfKey(key, data_id));
+    sink->Add(page, TRY(DecodePage(value)));
+    return Status::Ok();
+  };
+  Status damage;
+  TRY(db.Scan(options, ExtentKey(data_id, first), place,
+              [&](std::string_view key, std::string_view value) {
+                damage = add(key, value);
+                return damage.ok();
+              }));
+  return damage;
+}
+
 }  // namespace
 
 Result<size_t> FileSystemImpl::Read(const OpContext& context, InodeNumber ino, uint64_t offset,
@@ -52,11 +93,8 @@ Result<size_t> FileSystemImpl::Read(const OpContext& context, InodeNumber ino, u
   const size_t count = static_cast<size_t>(std::min<uint64_t>(out.size(), record.size - offset));
   PageSink sink(offset, out.first(count));
   if (record.page_count > 0) {
-    TRY(ForEachPage(db_, context.may_wait, record.data_id, offset / kPageBytes,
-                    PagesFor(offset + count), [&](uint64_t page, std::string_view bytes) {
-                      sink.Add(page, bytes);
-                      return true;
-                    }));
+    TRY(ReadPages(db_, context.may_wait, record.data_id, offset / kPageBytes,
+                  PagesFor(offset + count), &sink));
   }
   sink.Finish();
   const bool access_is_due = AccessIsDue(record);

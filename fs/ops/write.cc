@@ -16,13 +16,15 @@ using io::Status;
 
 // One write is one batch; the kernel's largest is 1 MiB.
 constexpr size_t kWriteBytesMax = 8 << 20;
-// What a page costs in the batch beside its bytes, and the inode record with all the rest.
-constexpr size_t kPageOverheadBytes = 32;
+// What a page costs in the batch beside its bytes: its key and a reference. And the inode record
+// with all the rest.
+constexpr size_t kPageOverheadBytes = 64;
 constexpr size_t kWriteOverheadBytes = 512;
 
 // Turns a byte range to be written into page records. A page that is overwritten as far as it
 // has bytes is put blindly; others are read and patched. Counts the pages that were not there
-// before.
+// before. `data` and this object must live until the transaction was committed: whole pages are
+// not copied.
 class PageWriter {
  public:
   PageWriter(const InodeRecord& old, uint64_t offset, std::string_view data)
@@ -36,8 +38,19 @@ class PageWriter {
   Status Look(lsm::Db& db, bool may_wait);
   void Stage(Transaction* transaction);
   uint64_t added_count() const { return added_count_; }
+  uint64_t replaced_count() const { return end_ - first_ - added_count_; }
+  // About what Stage adds to the batch: whole pages are not in it.
+  size_t BatchBytes() const {
+    return static_cast<size_t>(end_ - first_) * kPageOverheadBytes + 2 * kPageBytes;
+  }
 
  private:
+  // The first or the last page, if it keeps some of its old bytes.
+  struct PatchedPage {
+    std::optional<lsm::PinnedValue> old;
+    std::array<char, kPageBytes> bytes;  // not initialised
+  };
+
   // The part of `page` that is written, as offsets in the page.
   size_t WrittenBegin(uint64_t page) const {
     return page == first_ ? static_cast<size_t>(offset_ % kPageBytes) : 0;
@@ -55,8 +68,11 @@ class PageWriter {
     return OldBytesMax(page) > 0 &&
            (WrittenBegin(page) > 0 || WrittenEnd(page) < OldBytesMax(page));
   }
-  void Note(uint64_t page, std::string_view bytes);
-  void StagePage(uint64_t page, Transaction* transaction) const;
+  // Only of the first and the last page.
+  PatchedPage& PatchedFor(uint64_t page) { return page == first_ ? patched_first_ : patched_last_; }
+  Status LookInside(lsm::Db& db, bool may_wait, uint64_t first, uint64_t end);
+  void StagePage(uint64_t page, Transaction* transaction);
+  void StagePatched(uint64_t page, std::string_view written, Transaction* transaction);
 
   const InodeRecord& old_;
   const uint64_t offset_;
@@ -64,67 +80,74 @@ class PageWriter {
   const uint64_t first_;
   const uint64_t end_;
   uint64_t added_count_ = 0;
-  // Old bytes of the first and the last page, as far as they are needed.
-  std::string first_bytes_;
-  std::string last_bytes_;
+  PatchedPage patched_first_;
+  PatchedPage patched_last_;
 };
-
-void PageWriter::Note(uint64_t page, std::string_view bytes) {
-  --added_count_;
-  if (!NeedsOldBytes(page)) return;
-  (page == first_ ? first_bytes_ : last_bytes_) = bytes;
-}
 
 Status PageWriter::Look(lsm::Db& db, bool may_wait) {
   added_count_ = end_ - first_;
-  const uint64_t old_end = PagesFor(old_.size);
-  const uint64_t look_end = std::min(end_, old_end);
+  const uint64_t look_end = std::min(end_, PagesFor(old_.size));
   if (first_ >= look_end || old_.page_count == 0) return Status::Ok();
-  const auto note = [&](uint64_t page, std::string_view bytes) {
-    Note(page, bytes);
-    return true;
-  };
-  if (!HasNoHoles(old_)) {
-    return ForEachPage(db, may_wait, old_.data_id, first_, look_end, note);
-  }
-  // All of them exist; only the ends can matter. Note() counts those it sees.
-  added_count_ = end_ - look_end;
+  uint64_t inside_first = first_;
+  uint64_t inside_end = look_end;
   for (const uint64_t page : {first_, end_ - 1}) {
     if (!NeedsOldBytes(page)) continue;
-    ++added_count_;
-    TRY(ForEachPage(db, may_wait, old_.data_id, page, page + 1, note));
+    std::optional<lsm::PinnedValue>& old = PatchedFor(page).old;
+    old = TRY(FindPage(db, may_wait, old_.data_id, page));
+    if (old) --added_count_;
+    if (page == first_) inside_first = first_ + 1;
+    if (page == end_ - 1) inside_end = end_ - 1;
     if (first_ == end_ - 1) break;
   }
-  return Status::Ok();
+  return LookInside(db, may_wait, inside_first, inside_end);
 }
 
-void PageWriter::StagePage(uint64_t page, Transaction* transaction) const {
+// Of pages that are overwritten it only matters whether they exist.
+Status PageWriter::LookInside(lsm::Db& db, bool may_wait, uint64_t first, uint64_t end) {
+  if (first >= end) return Status::Ok();
+  if (HasNoHoles(old_)) {
+    added_count_ -= end - first;
+    return Status::Ok();
+  }
+  return ForEachPageKey(db, may_wait, old_.data_id, first, end, [&](uint64_t) {
+    --added_count_;
+    return true;
+  });
+}
+
+void PageWriter::StagePage(uint64_t page, Transaction* transaction) {
   const size_t begin = WrittenBegin(page);
   const size_t end = WrittenEnd(page);
   const std::string_view written =
       data_.substr(static_cast<size_t>(page * kPageBytes + begin - offset_), end - begin);
-  const std::string_view old_bytes = !NeedsOldBytes(page) ? std::string_view()
-                                     : page == first_     ? first_bytes_
-                                                          : last_bytes_;
+  if (begin > 0 || NeedsOldBytes(page)) return StagePatched(page, written, transaction);
   const Key key = ExtentKey(old_.data_id, page);
-  if (begin == 0 && old_bytes.size() <= end) {
-    transaction->batch().Put(key, std::string_view(&kInlineTag, 1), written);
-    return;
+  if (written.size() == kPageBytes) {
+    transaction->batch().PutPage(key, written);
+  } else {
+    transaction->batch().Put(key, written);
   }
-  // Tag, old bytes or zeros up to the written part; the part; old bytes behind it.
-  std::array<char, 1 + kPageBytes> buffer;
-  buffer[0] = kInlineTag;
-  char* const bytes = buffer.data() + 1;
-  const size_t copied = std::min(old_bytes.size(), begin);
-  if (copied > 0) std::memcpy(bytes, old_bytes.data(), copied);
+}
+
+// Old bytes or zeros up to the written part; the part; old bytes behind it.
+void PageWriter::StagePatched(uint64_t page, std::string_view written, Transaction* transaction) {
+  PatchedPage& patched = PatchedFor(page);
+  const std::string_view old = patched.old ? patched.old->view() : std::string_view();
+  const size_t begin = WrittenBegin(page);
+  const size_t end = WrittenEnd(page);
+  char* const bytes = patched.bytes.data();
+  const size_t copied = std::min(old.size(), begin);
+  if (copied > 0) std::memcpy(bytes, old.data(), copied);
   std::memset(bytes + copied, 0, begin - copied);
-  if (old_bytes.size() <= end) {
-    transaction->batch().Put(key, {buffer.data(), 1 + begin}, written);
-    return;
-  }
   std::memcpy(bytes + begin, written.data(), written.size());
-  std::memcpy(bytes + end, old_bytes.data() + end, old_bytes.size() - end);
-  transaction->batch().Put(key, {buffer.data(), 1 + old_bytes.size()});
+  if (old.size() > end) std::memcpy(bytes + end, old.data() + end, old.size() - end);
+  const std::string_view whole(bytes, std::max(old.size(), end));
+  const Key key = ExtentKey(old_.data_id, page);
+  if (whole.size() == kPageBytes) {
+    transaction->batch().PutPage(key, whole);
+  } else {
+    transaction->batch().Put(key, whole);
+  }
 }
 
 void PageWriter::Stage(Transaction* transaction) {
@@ -149,9 +172,9 @@ Result<WriteOutcome> FileSystemImpl::Write(const OpContext& context, InodeNumber
   TRY(writer.Look(db_, context.may_wait));
   const Usage::Reservation room = TRY(usage_.Reserve(writer.added_count(), data.size()));
   Transaction transaction(db_, context.may_wait);
-  transaction.batch().Reserve(data.size() + (data.size() / kPageBytes + 2) * kPageOverheadBytes +
-                              2 * kPageBytes + kWriteOverheadBytes);
+  transaction.batch().Reserve(writer.BatchBytes() + kWriteOverheadBytes);
   writer.Stage(&transaction);
+  transaction.batch().NoteReplaced(writer.replaced_count() * kPageBytes);
   if (kill_suid_sgid) {
     StagePrivilegeLoss(inode, &transaction);
   } else {

@@ -50,7 +50,7 @@ Status FileSystemImpl::SetXattr(const OpContext& context, InodeNumber ino, std::
   if (!exists) record.xattr_list_bytes += name.size() + 1;
   if (name == kCapabilityXattr) record.has_capability = true;
   record.ctime_ns = Now();
-  transaction.batch().Put(XattrKey(ino, name), std::string_view(&kInlineTag, 1), value);
+  transaction.batch().Put(XattrKey(ino, name), std::string_view(&kXattrTag, 1), value);
   return transaction.Commit();
 }
 

@@ -283,18 +283,15 @@ Result<ListingEntry> DecodeListing(std::string_view value) {
 }
 
 Result<std::string_view> DecodePage(std::string_view value) {
-  if (value.empty()) return Status::Corruption("empty page record");
-  if (value[0] == kReferenceTag || value[0] == kUnwrittenTag) {
-    return Status::NotSupported("page record of kind " + std::to_string(value[0]));
+  if (value.size() > kPageBytes) {
+    return Status::Corruption("malformed page record of " + std::to_string(value.size()) +
+                              " bytes");
   }
-  if (value[0] != kInlineTag || value.size() > 1 + kPageBytes) {
-    return Status::Corruption("malformed page record");
-  }
-  return value.substr(1);
+  return value;
 }
 
 Result<std::string_view> DecodeXattr(std::string_view value) {
-  if (value.empty() || value[0] != kInlineTag || value.size() > 1 + kXattrValueBytesMax) {
+  if (value.empty() || value[0] != kXattrTag || value.size() > 1 + kXattrValueBytesMax) {
     return Status::Corruption("malformed xattr record");
   }
   return value.substr(1);

@@ -13,7 +13,7 @@ namespace terracefs::fs {
 // string; decoders never read out of range and answer Corruption for bytes that no encoder makes
 // and NotSupported for versions and kinds that a newer program may have written.
 
-inline constexpr uint8_t kSuperblockVersion = 1;
+inline constexpr uint8_t kSuperblockVersion = 2;
 inline constexpr uint8_t kInodeVersion = 2;
 inline constexpr uint64_t kFirstCookie = 3;  // 1 and 2 are "." and ".."
 
@@ -89,12 +89,11 @@ struct ListingEntry {
 void EncodeListing(const ListingEntry& entry, std::string* out);
 io::Result<ListingEntry> DecodeListing(std::string_view value);
 
-// Pages and xattrs: one tag byte, then the bytes.
-inline constexpr char kInlineTag = 1;
-inline constexpr char kReferenceTag = 2;  // reserved
-inline constexpr char kUnwrittenTag = 3;  // reserved
-// The bytes of a page, at most kPageBytes; those beyond are zero.
+// A page is its bytes, at most kPageBytes; those beyond are zero. Checks the size only.
 io::Result<std::string_view> DecodePage(std::string_view value);
+
+// An xattr is this tag, then the bytes.
+inline constexpr char kXattrTag = 1;
 io::Result<std::string_view> DecodeXattr(std::string_view value);
 
 std::string EncodeOrphan();

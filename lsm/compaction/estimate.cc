@@ -10,9 +10,9 @@
 #include "lsm/compaction/garbage.h"
 #include "lsm/compaction/input_growth.h"
 #include "lsm/compaction/skipped_tables.h"
+#include "lsm/compression.h"
 #include "lsm/level_iterator.h"
 #include "lsm/merging_iterator.h"
-#include "lsm/table/compression.h"
 
 namespace terracefs::lsm {
 namespace {

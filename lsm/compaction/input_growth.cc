@@ -10,10 +10,6 @@ namespace {
 constexpr uint64_t kGrandparentBytesMaxFactor = 10;
 constexpr size_t kIntraLevel0FilesMin = 4;
 
-uint64_t MergeBytesMax(const Options& options) {
-  return static_cast<uint64_t>(options.merge_tables_max) * options.table_bytes;
-}
-
 // Tables [begin, end) of a level.
 struct Window {
   size_t begin = 0;
@@ -110,6 +106,10 @@ class RatioGrowth {
 };
 
 }  // namespace
+
+uint64_t MergeBytesMax(const Options& options) {
+  return static_cast<uint64_t>(options.merge_tables_max) * options.table_bytes;
+}
 
 uint64_t TotalBytes(const std::vector<FileRef>& files) {
   uint64_t bytes = 0;

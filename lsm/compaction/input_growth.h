@@ -9,6 +9,8 @@ namespace terracefs::lsm {
 
 // How the inputs of a compaction grow from a first table. Pure functions over a version's lists.
 
+// What the input of an automatic merge is kept below.
+uint64_t MergeBytesMax(const Options& options);
 uint64_t TotalBytes(const std::vector<FileRef>& files);
 
 // Level-0 tables may overlap each other: `seed` pulls in every one it meets, transitively (C2).

@@ -6,6 +6,7 @@
 #include "io/thread_pool.h"
 #include "lsm/compaction/output_cutter.h"
 #include "lsm/compaction/skipped_tables.h"
+#include "lsm/compaction/value_mover.h"
 #include "lsm/level_iterator.h"
 #include "lsm/merging_iterator.h"
 
@@ -27,8 +28,11 @@ struct KeySpan {
 // Copies what survives from `input` to `writer`.
 class MergeLoop {
  public:
+  // `mover` may be null.
   MergeLoop(Iterator& input, DropRules& rules, OutputCutter& cutter, TableSetWriter& writer)
       : input_(input), rules_(rules), cutter_(cutter), writer_(writer) {}
+
+  void SetMover(ValueMover* mover) { mover_ = mover; }
 
   io::Status Run(const KeySpan& span, const std::function<io::Status()>& step) {
     int dead_steps = 0;
@@ -50,35 +54,58 @@ class MergeLoop {
       }
       if (rule != DropRule::kDropRange) dead_steps = 0;
       if (rule == DropRule::kNone) TRY(Keep());
+      if (rule == DropRule::kHidden) TRY(CountHidden());
       input_.Next();
     }
-    return input_.status();
+    TRY(input_.status());
+    return mover_ == nullptr ? io::Status::Ok() : mover_->Finish();
   }
+
+  // The next entry of the output.
+  io::Status Emit(std::string_view key, std::string_view value) {
+    if (cutter_.ShouldCutBefore(UserKey(key), writer_.open_table_weight()) &&
+        writer_.has_open_table()) {
+      TRY(writer_.Cut());
+      cutter_.Restart();
+    }
+    return writer_.Add(key, value);
+  }
+
+  // Bytes in value files that dropped entries referred to.
+  uint64_t hidden_value_bytes() const { return hidden_value_bytes_; }
 
   uint64_t visited() const { return visited_; }
   bool skipped() const { return skipped_; }
 
  private:
+  io::Status Pass(std::string_view key, std::string_view value) {
+    return mover_ == nullptr ? Emit(key, value) : mover_->Add(key, value);
+  }
+
+  io::Status CountHidden() {
+    if (KeyKind(input_.key()) != EntryKind::kReference) return io::Status::Ok();
+    hidden_value_bytes_ += TRY(ValueReference::Decode(input_.value()))
+    .ShareBytes();
+    return io::Status::Ok();
+  }
+
   io::Status Keep() {
-    if (cutter_.ShouldCutBefore(UserKey(input_.key()), writer_.open_table_bytes()) &&
-        writer_.has_open_table()) {
-      TRY(writer_.Cut());
-      cutter_.Restart();
-    }
-    if (!rules_.becomes_tombstone()) return writer_.Add(input_.key(), input_.value());
+    if (!rules_.becomes_tombstone()) return Pass(input_.key(), input_.value());
     tombstone_key_.clear();
     AppendInternalKey(&tombstone_key_, UserKey(input_.key()), KeySequence(input_.key()),
                       EntryKind::kDelete);
     tombstone_value_.clear();
     io::PutFixed64(&tombstone_value_, static_cast<uint64_t>(rules_.now_seconds()));
-    return writer_.Add(tombstone_key_, tombstone_value_);
+    return Pass(tombstone_key_, tombstone_value_);
   }
 
   Iterator& input_;
   DropRules& rules_;
   OutputCutter& cutter_;
   TableSetWriter& writer_;
+  ValueMover* mover_ = nullptr;
   uint64_t visited_ = 0;
+  uint64_t hidden_value_bytes_ = 0;
   bool skipped_ = false;
   std::string tombstone_key_;
   std::string tombstone_value_;
@@ -130,7 +157,8 @@ class MergePart {
   MergePart(const JobEnvironment& environment, const MergeJob& job,
             const std::array<std::vector<FileRef>, 2>& inputs, const std::vector<FileRef>& skipped,
             KeySpan span, JobCounters* counters)
-      : job_(job),
+      : environment_(environment),
+        job_(job),
         span_(std::move(span)),
         counters_(counters),
         priority_(job.plan.level == 0 ? io::IoPriority::kL0 : io::IoPriority::kCompaction),
@@ -144,6 +172,11 @@ class MergePart {
 
   void Run() {
     MergeLoop loop(*input_, rules_, cutter_, writer_);
+    ValueMover mover(environment_, job_.plan, [&](std::string_view key, std::string_view value) {
+      return loop.Emit(key, value);
+    });
+    if (job_.plan.MovesValues()) loop.SetMover(&mover);
+    mover_ = &mover;
     status_ = loop.Run(span_, [&]() -> io::Status {
       CountBytes();
       return job_.stop();
@@ -154,7 +187,9 @@ class MergePart {
       if (outputs.ok()) outputs_ = std::move(outputs).value();
     }
     CountBytes();
+    mover_ = nullptr;
     counts_ = CountsOf(loop, rules_, writer_);
+    hidden_value_bytes_ = loop.hidden_value_bytes();
     // In this thread, for they wait for the reads and writes that the thread has begun.
     input_.reset();
     writer_.CloseOpenTable();
@@ -164,12 +199,17 @@ class MergePart {
   const EntryCounts& counts() const { return counts_; }
   const DropRules& rules() const { return rules_; }
   const std::vector<FileRef>& outputs() const { return outputs_; }
+  uint64_t hidden_value_bytes() const { return hidden_value_bytes_; }
 
  private:
   // Adds what was moved since the last time to the totals.
   void CountBytes() {
-    const uint64_t read = bytes_read_.load(std::memory_order_relaxed) - counted_read_;
-    const uint64_t written = writer_.bytes() - counted_written_;
+    const uint64_t read =
+        bytes_read_.load(std::memory_order_relaxed) + mover_->bytes_read() - counted_read_;
+    const uint64_t written = writer_.bytes() + mover_->bytes_written() - counted_written_;
+    counters_->moved_value_bytes.fetch_add(mover_->bytes_written() - counted_moved_,
+                                           std::memory_order_relaxed);
+    counted_moved_ = mover_->bytes_written();
     counted_read_ += read;
     counted_written_ += written;
     counters_->bytes_read.fetch_add(read, std::memory_order_relaxed);
@@ -223,13 +263,17 @@ class MergePart {
     return NewMergingIterator(std::move(children));
   }
 
+  const JobEnvironment& environment_;
   const MergeJob& job_;
   const KeySpan span_;
   JobCounters* const counters_;
   const io::IoPriority priority_;
   std::atomic<uint64_t> bytes_read_{0};
+  ValueMover* mover_ = nullptr;  // while it runs
+  uint64_t hidden_value_bytes_ = 0;
   uint64_t counted_read_ = 0;
   uint64_t counted_written_ = 0;
+  uint64_t counted_moved_ = 0;  // of these, values
   DropRules rules_;
   OutputCutter cutter_;
   TableSetWriter writer_;
@@ -307,6 +351,7 @@ io::Result<MergeResult> RunMerge(const JobEnvironment& environment, const MergeJ
   for (const auto& part : parts) {
     if (status.ok()) status = part->status();
     counts += part->counts();
+    result.hidden_value_bytes += part->hidden_value_bytes();
     for (const FileRef& file : part->outputs()) {
       result.edit.added_files.push_back({plan.output_level, file});
     }
@@ -330,7 +375,8 @@ io::Result<MergeResult> RunMerge(const JobEnvironment& environment, const MergeJ
 
 io::Result<VersionEdit> RunFlush(const JobEnvironment& environment, const MemTable& table,
                                  const Shape& shape, SequenceNumber smallest_snapshot,
-                                 const std::function<io::Status()>& stop, JobCounters* counters) {
+                                 const std::function<io::Status()>& stop, JobCounters* counters,
+                                 uint64_t* hidden_value_bytes) {
   VersionEdit edit;
   std::vector<DropRange> own;
   for (const DroppedRange& dropped : table.dropped_ranges()) {
@@ -365,6 +411,7 @@ io::Result<VersionEdit> RunFlush(const JobEnvironment& environment, const MemTab
   for (const FileRef& file : TRY(writer.Finish())) edit.added_files.push_back({0, file});
   counters->flushed_bytes.fetch_add(writer.bytes(), std::memory_order_relaxed);
   CountDrops(rules, counters);
+  if (hidden_value_bytes != nullptr) *hidden_value_bytes = loop.hidden_value_bytes();
   return edit;
 }
 

@@ -22,6 +22,7 @@ struct JobCounters {
   std::atomic<uint64_t> bytes_written{0};  // by merges
   std::atomic<uint64_t> flushed_bytes{0};
   std::atomic<uint64_t> tables_skipped{0};
+  std::atomic<uint64_t> moved_value_bytes{0};  // written to value files by merges
   std::array<std::atomic<uint64_t>, kDropRuleCount> dropped{};
 };
 
@@ -46,6 +47,7 @@ struct MergeJob {
 struct MergeResult {
   VersionEdit edit;  // swaps inputs and outputs; the outputs are durable
   size_t skipped_count = 0;
+  uint64_t hidden_value_bytes = 0;  // in value files, of entries that were dropped as hidden
 };
 
 // Merges the inputs of a plan of kind kMerge into tables of its output level. Whatever goes wrong,
@@ -61,9 +63,11 @@ std::vector<std::string> SplitPoints(const Options& options, const std::vector<F
                                      int count_max);
 
 // Writes `table` (immutable; everything older is in `shape`) to level-0 tables, one per domain. The
-// edit adds them and the table's drop ranges. `stop` as in MergeJob.
+// edit adds them and the table's drop ranges. `stop` as in MergeJob, `hidden_value_bytes` (may be
+// null) as in MergeResult.
 io::Result<VersionEdit> RunFlush(const JobEnvironment& environment, const MemTable& table,
                                  const Shape& shape, SequenceNumber smallest_snapshot,
-                                 const std::function<io::Status()>& stop, JobCounters* counters);
+                                 const std::function<io::Status()>& stop, JobCounters* counters,
+                                 uint64_t* hidden_value_bytes = nullptr);
 
 }  // namespace terracefs::lsm

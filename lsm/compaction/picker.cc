@@ -4,6 +4,7 @@
 
 #include "lsm/compaction/garbage.h"
 #include "lsm/compaction/input_growth.h"
+#include "lsm/compaction/vacuum_picker.h"
 
 namespace terracefs::lsm {
 namespace {
@@ -13,6 +14,8 @@ constexpr uint64_t kManualSliceTables = 5;
 constexpr uint64_t kSelfLevelSliceTables = 4;  // K2
 // Level 0 is merged in itself once it is this much deeper than what starts a compaction.
 constexpr double kIntraLevel0Score = 1.5;
+// Rewriting a table sets free so many times its own bytes in value files: always worth it.
+constexpr uint64_t kDeadValuesPerTableByte = 8;
 // Never taken for worn out by reads before this many (A3).
 constexpr uint64_t kWastedReadsMin = 100;
 
@@ -133,9 +136,14 @@ std::optional<CompactionPlan> PickDue(const PickContext& context) {
   return std::nullopt;
 }
 
-// What full of garbage a table of a level >= 1 is, if anything. (A level-0 table is young; its turn
-// comes soon.)
+// What full of garbage a table is, if anything. (A level-0 table is young; its turn comes soon,
+// unless it keeps much in value files.)
 Need GarbageNeed(const PickContext& context, int level, const FileMeta& file, const char** reason) {
+  if (DeadValueBytes(file) >= kDeadValuesPerTableByte * file.info.file_bytes) {
+    *reason = "dead values";
+    return Need::kInPlace;
+  }
+  if (level == 0) return Need::kNone;
   const double ratio = context.garbage_ratio;
   if (static_cast<double>(file.dead_bytes.load(std::memory_order_relaxed)) >=
           ratio * static_cast<double>(file.info.file_bytes) &&
@@ -159,7 +167,7 @@ Need GarbageNeed(const PickContext& context, int level, const FileMeta& file, co
 std::optional<CompactionPlan> PickGarbage(const PickContext& context) {
   std::optional<CompactionPlan> best;
   uint64_t best_bytes = 0;
-  for (int level = 1; level < kLevelCount; ++level) {
+  for (int level = 0; level < kLevelCount; ++level) {
     const std::vector<FileRef>& files = context.version().files(level);
     for (size_t i = 0; i < files.size(); ++i) {
       if (!HasGarbage(*files[i]) || context.IsTaken(*files[i])) continue;
@@ -298,6 +306,7 @@ std::optional<CompactionPlan> PickCompaction(const PickContext& context) {
   if (context.level0_only) return std::nullopt;
   if (auto plan = PickDue(context)) return plan;
   if (auto plan = pick_level0()) return plan;
+  if (auto plan = PickVacuum(context)) return plan;
   for (const int level : LevelsByUrgency(context)) {
     auto plan = context.options.picking == Options::Picking::kRatio
                     ? PickByRatio(context, level)
@@ -305,7 +314,8 @@ std::optional<CompactionPlan> PickCompaction(const PickContext& context) {
     if (plan) return plan;
   }
   if (auto plan = PickGarbage(context)) return plan;
-  return PickWastedReads(context);
+  if (auto plan = PickWastedReads(context)) return plan;
+  return PickScattered(context);
 }
 
 std::optional<int64_t> NextDueSeconds(const PickContext& context) {

@@ -8,6 +8,7 @@
 
 #include "lsm/compaction/level_targets.h"
 #include "lsm/compaction/ranges_in_use.h"
+#include "lsm/compaction/value_garbage.h"
 #include "lsm/db.h"
 #include "lsm/manifest/version_set.h"
 #include "lsm/options.h"
@@ -42,6 +43,7 @@ struct PickContext {
   // Damaged tables, which automatic compaction leaves alone; null: none.
   const std::set<FileNumber>* quarantined = nullptr;
   const CompactPointers* compact_pointers = nullptr;  // null: from the start
+  const ValueScope* values = nullptr;                 // null: no value file is looked at
   // Only what relieves level 0, or costs nothing: the other workers are on long jobs (B5).
   bool level0_only = false;
 };
@@ -57,9 +59,10 @@ uint64_t PendingBytes(const PickContext& context);
 uint64_t WastedReadsMax(const Options& options, const FileMeta& file);
 
 // The most urgent compaction, if any is due. In this order: wholly dead tables; level 0 while it
-// slows writers down; what the deletion deadline calls for; levels by score adjusted by the next
-// level's (B6), level 0 first, merged in itself (C8) if its way down is blocked; tables full of
-// garbage; tables that cost reads.
+// slows writers down; what the deletion deadline calls for; level 0, merged in itself (C8) if its
+// way down is blocked; value files to be vacuumed (or, if that helps them more, level 0 early);
+// levels by score adjusted by the next level's (B6); tables full of garbage; tables that cost
+// reads; in a quiet store, values that lie scattered.
 std::optional<CompactionPlan> PickCompaction(const PickContext& context);
 // The wall time at which PickCompaction may have work only because time went by; nothing if never.
 std::optional<int64_t> NextDueSeconds(const PickContext& context);
@@ -78,6 +81,14 @@ struct ManualSlice {
 std::optional<CompactionPlan> PickManual(const PickContext& context, const ManualSlice& slice);
 // The tables that PickManual would go through, and what of the output level they meet.
 CompactionPlan ManualExtent(const PickContext& context, const ManualSlice& slice);
+
+// Vacuum by hand: a slice of moving the values out of every file whose garbage is at least
+// `share_min` of it and whose number is below `limit` (made before the request), on levels >= 1;
+// nothing when that is done. Values that level 0 or memtables refer to stay. Like PickManual, it
+// may conflict with `context.in_use`, though not if there is something to do elsewhere. Needs
+// `context.values`.
+std::optional<CompactionPlan> PickManualVacuum(const PickContext& context, double share_min,
+                                               FileNumber limit);
 
 // "level 3": what a pass over a level is called.
 std::string PassName(int level);

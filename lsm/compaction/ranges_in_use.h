@@ -27,7 +27,12 @@ struct CompactionPlan {
   std::array<std::vector<FileRef>, 2> inputs;
   std::vector<FileRef> grandparents;  // at output_level + 1, overlapping the inputs
   const char* reason = "";
+  // Values of the inputs that are rewritten to new value files: those that lie in these files, or
+  // all. Only of a merge.
+  std::set<FileNumber> moved_value_files;
+  bool moves_all_values = false;
 
+  bool MovesValues() const { return moves_all_values || !moved_value_files.empty(); }
   uint64_t InputBytes() const;
   // Hull of all inputs, user keys, inclusive.
   std::string_view smallest_user_key() const;

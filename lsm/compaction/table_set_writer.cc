@@ -42,6 +42,14 @@ TableSetWriter::~TableSetWriter() {
   RemoveTables(environment_, finished_);
 }
 
+uint64_t TableSetWriter::open_table_weight() const {
+  if (!builder_) return 0;
+  const double share = static_cast<double>(builder_->value_pages() * kValuePageBytes) /
+                       static_cast<double>(environment_.options.table_value_bytes);
+  const double bytes = share * static_cast<double>(environment_.options.table_bytes);
+  return std::max(builder_->EstimatedFileBytes(), static_cast<uint64_t>(bytes));
+}
+
 void TableSetWriter::CloseOpenTable() {
   builder_.reset();
   if (open_number_ == 0) return;
@@ -70,6 +78,15 @@ io::Status TableSetWriter::Cut() {
   file->info = TRY(builder_->Finish());
   file->drop_sequence = drop_sequence_;
   builder_.reset();
+  // Whoever the entries came from holds the files.
+  for (const ValueUse& use : file->info.value_uses) {
+    ValueFileRef value_file = environment_.value_files.Find(use.file);
+    if (value_file == nullptr) {
+      return io::Status::Corruption("a table refers to a value file that is not there",
+                                    FileName(FileKind::kBlob, use.file));
+    }
+    file->value_files.push_back(std::move(value_file));
+  }
   finished_bytes_ += file->info.file_bytes;
   finished_.push_back(file);
   open_number_ = 0;

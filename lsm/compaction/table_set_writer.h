@@ -21,6 +21,9 @@ struct JobEnvironment {
   TableCache& tables;
   io::RateLimiter& limiter;
   std::function<FileNumber()> new_file_number;
+  ValueFiles& value_files;
+  std::function<int()> value_zstd_level;
+  std::function<uint64_t()> full_value_file_bytes;
 };
 
 // How tables of a level are written, given where level 0 goes and the deepest level in use. Level 0
@@ -49,6 +52,9 @@ class TableSetWriter {
   void CloseOpenTable();
   bool has_open_table() const { return builder_ != nullptr; }
   uint64_t open_table_bytes() const { return builder_ ? builder_->EstimatedFileBytes() : 0; }
+  // The larger of its bytes, and what it refers to as a share of Options::table_value_bytes of
+  // Options::table_bytes.
+  uint64_t open_table_weight() const;
   uint64_t entry_count() const { return entry_count_; }
   uint64_t bytes() const { return finished_bytes_ + open_table_bytes(); }
   // Ends the open table and syncs the directory: all files are durable and owned by the caller, who

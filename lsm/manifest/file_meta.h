@@ -11,6 +11,7 @@
 #include "io/base/mutex.h"
 #include "lsm/key.h"
 #include "lsm/table/table_builder.h"
+#include "lsm/values/value_files.h"
 
 namespace terracefs::lsm {
 
@@ -70,6 +71,8 @@ struct FileMeta {
   // Reads that looked into a block here in vain and went on to a deeper table (A3).
   std::atomic<uint64_t> wasted_reads{0};
   std::shared_ptr<ObsoleteTables> obsolete;
+  // The files of info.value_uses, kept while the table is. Set before others see the table.
+  std::vector<ValueFileRef> value_files;
 
   FileMeta() = default;
   FileMeta(const FileMeta&) = delete;

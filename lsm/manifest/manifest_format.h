@@ -17,6 +17,6 @@ inline constexpr size_t kManifestRecordBytesMax = size_t{1} << 30;
 inline constexpr uint64_t kManifestBytesTarget = 4 << 20;
 // The file is grown in steps of this, ahead of the records; the rest is zeros.
 inline constexpr uint64_t kManifestAllocationBytes = 256 << 10;
-inline constexpr char kManifestFormatLine[] = "terracefs-lsm 3\n";  // first line of CURRENT
+inline constexpr char kManifestFormatLine[] = "terracefs-lsm 4\n";  // first line of CURRENT
 
 }  // namespace terracefs::lsm

@@ -1,6 +1,7 @@
 #include "lsm/manifest/version_edit.h"
 
 #include "lsm/options.h"
+#include "lsm/table/table_format.h"
 
 namespace terracefs::lsm {
 namespace {
@@ -39,6 +40,7 @@ void PutFile(std::string* out, const VersionEdit::AddedFile& added) {
   io::PutVarint64(out, file.drop_sequence);
   io::PutLengthPrefixed(out, info.smallest);
   io::PutLengthPrefixed(out, info.largest);
+  PutValueUses(out, info);
 }
 
 bool GetLevel(io::Decoder* in, int* level) {
@@ -67,7 +69,7 @@ bool GetFile(io::Decoder* in, VersionEdit::AddedFile* added) {
       in->GetVarint64(&info.hidden_count) && in->GetVarint64(&info.tombstone_block_bytes) &&
       in->GetVarint64(&info.raw_bytes) && in->GetVarint64(&info.smallest_sequence) &&
       in->GetVarint64(&info.largest_sequence) && in->GetVarint64(&file.drop_sequence) &&
-      GetString(in, &info.smallest) && GetString(in, &info.largest);
+      GetString(in, &info.smallest) && GetString(in, &info.largest) && GetValueUses(in, &info);
   if (!complete || file.number == 0 || file.number > kFileNumberMax) return false;
   if (info.largest_sequence >= kSequenceMax || file.drop_sequence >= kSequenceMax) return false;
   info.oldest_tombstone_seconds = static_cast<int64_t>(seconds);

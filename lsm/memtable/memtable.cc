@@ -37,6 +37,7 @@ struct MemTable::ApplyState {
   const char* tombstone_value = nullptr;  // in the arena; made with the first tombstone
   bool points_into_batch = false;
   uint64_t entry_count = 0;  // of those that went into the list
+  std::vector<ValueUse> value_uses;
 };
 
 int MemTable::EntryOrder::operator()(const Entry& a, const Entry& b) const {
@@ -77,7 +78,7 @@ class MemTable::TableIterator : public Iterator {
 MemTable::MemTable() : list_(arena_, EntryOrder()) {}
 
 void MemTable::Apply(std::string representation, uint32_t count, SequenceNumber first_sequence,
-                     int64_t now_seconds) {
+                     int64_t now_seconds, std::vector<ValueFileRef> value_files) {
   CHECK(first_sequence > 0);
   CHECK(first_sequence <= kSequenceMax - count);
   // The batch is put where it will stay before anything points into it. (Moving a std::string moves
@@ -95,8 +96,26 @@ void MemTable::Apply(std::string representation, uint32_t count, SequenceNumber 
   } else {
     kept_batches_.pop_back();
   }
+  HoldValues(state.value_uses, std::move(value_files));
   memory_bytes_.store(arena_.memory_bytes() + kept_bytes_, std::memory_order_relaxed);
   entry_count_.store(entry_count() + state.entry_count, std::memory_order_relaxed);
+}
+
+void MemTable::HoldValues(const std::vector<ValueUse>& uses,
+                          std::vector<ValueFileRef> value_files) {
+  if (uses.empty()) return;
+  io::MutexLock lock(value_mutex_);
+  for (ValueFileRef& file : value_files) value_files_.try_emplace(file->number(), std::move(file));
+  for (const ValueUse& use : uses) {
+    CHECK(value_files_.contains(use.file));
+    MergeValueUse(use, &value_uses_);
+    value_bytes_.store(value_bytes() + use.bytes, std::memory_order_relaxed);
+  }
+}
+
+std::vector<ValueUse> MemTable::value_uses() const {
+  io::MutexLock lock(value_mutex_);
+  return value_uses_;
 }
 
 void MemTable::ApplyEntry(EntryKind kind, std::string_view key, std::string_view value,
@@ -128,6 +147,9 @@ void MemTable::ApplyEntry(EntryKind kind, std::string_view key, std::string_view
     NoteDeletion(state->now_seconds);
     tombstone_count_.store(tombstone_count() + 1, std::memory_order_relaxed);
   } else {
+    if (kind == EntryKind::kReference) {
+      AddValueUse(ValueReference::Decode(value).value(), &state->value_uses);
+    }
     entry.value_bytes = static_cast<uint32_t>(value.size());
     if (value.size() >= kKeepValueBytes) {
       entry.value = value.data();

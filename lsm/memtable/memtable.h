@@ -4,16 +4,20 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "io/base/mutex.h"
 #include "lsm/iterator.h"
 #include "lsm/key.h"
 #include "lsm/memtable/arena.h"
 #include "lsm/memtable/skiplist.h"
+#include "lsm/values/value_files.h"
+#include "lsm/values/value_use.h"
 
 namespace terracefs::lsm {
 
@@ -41,9 +45,10 @@ class MemTable {
 
   // Inserts the batch; its first entry has `first_sequence`, the others follow. Takes the memory.
   // `now_seconds` (wall) is stored with tombstones. CHECKs that the representation is well-formed:
-  // the log and WriteBatch verify it before.
+  // the log and WriteBatch verify it before. `value_files` holds every file that the batch refers
+  // to, and so does the table from then on.
   void Apply(std::string representation, uint32_t count, SequenceNumber first_sequence,
-             int64_t now_seconds);
+             int64_t now_seconds, std::vector<ValueFileRef> value_files = {});
 
   // The newest version of `user_key` at or below `snapshot`, tombstones included.
   std::optional<FoundEntry> Get(std::string_view user_key, SequenceNumber snapshot) const;
@@ -62,6 +67,9 @@ class MemTable {
   int64_t oldest_deletion_seconds() const {
     return oldest_deletion_seconds_.load(std::memory_order_relaxed);
   }
+  // What the entries refer to in value files, hidden ones included. Any thread.
+  std::vector<ValueUse> value_uses() const EXCLUDES(value_mutex_);
+  uint64_t value_bytes() const { return value_bytes_.load(std::memory_order_relaxed); }
   // Only with the writer stopped (an immutable table) or by the writer.
   const std::vector<DroppedRange>& dropped_ranges() const { return dropped_ranges_; }
   // Sums of the kCounter entries applied to this table.
@@ -93,6 +101,8 @@ class MemTable {
 
   void ApplyEntry(EntryKind kind, std::string_view key, std::string_view value, ApplyState* state);
   void NoteDeletion(int64_t now_seconds);
+  void HoldValues(const std::vector<ValueUse>& uses, std::vector<ValueFileRef> value_files)
+      EXCLUDES(value_mutex_);
 
   // Writer only; readers get at the memory through the list.
   Arena arena_;
@@ -102,9 +112,14 @@ class MemTable {
   std::vector<DroppedRange> dropped_ranges_;
   std::array<int64_t, kCounterCount> counter_deltas_{};
 
+  mutable io::Mutex value_mutex_;
+  std::vector<ValueUse> value_uses_ GUARDED_BY(value_mutex_);
+  std::map<FileNumber, ValueFileRef> value_files_ GUARDED_BY(value_mutex_);
+
   // Written by the writer only. Relaxed: they steer and report, and order nothing.
   std::atomic<size_t> memory_bytes_{0};
   std::atomic<uint64_t> entry_count_{0};
+  std::atomic<uint64_t> value_bytes_{0};
   std::atomic<uint64_t> tombstone_count_{0};
   std::atomic<int64_t> oldest_deletion_seconds_{0};
 };

@@ -5,9 +5,9 @@
 #include <optional>
 
 #include "io/sequential_writer.h"
+#include "lsm/compression.h"
 #include "lsm/file_names.h"
 #include "lsm/table/block_builder.h"
-#include "lsm/table/compression.h"
 #include "lsm/table/filter.h"
 #include "lsm/table/table_format.h"
 #include "lsm/table/table_index.h"
@@ -59,6 +59,7 @@ struct TableBuilder::Rep {
   uint64_t block_entries = 0;  // of the open block
   uint64_t block_tombstones = 0;
   std::string last_key;
+  ValueReference last_reference;
   bool finished = false;
   io::Status status;
 };
@@ -70,6 +71,8 @@ TableBuilder::TableBuilder(std::unique_ptr<io::File> file, const TableOptions& o
 TableBuilder::~TableBuilder() = default;
 
 uint64_t TableBuilder::entry_count() const { return rep_->info.entry_count; }
+
+uint64_t TableBuilder::value_pages() const { return rep_->info.value_pages; }
 
 uint64_t TableBuilder::EstimatedFileBytes() const {
   const Rep& r = *rep_;
@@ -123,8 +126,10 @@ io::Status TableBuilder::Add(std::string_view internal_key, std::string_view val
       r.block.EstimatedBytes() + internal_key.size() + value.size() > 2 * r.options.block_bytes) {
     TRY(r.EndBlock());
   }
+  io::Status counted = CountEntry(internal_key, value, first || UserKey(r.last_key) != user_key,
+                                  &r.last_reference, &r.info);
+  if (!counted.ok()) return r.Fail(std::move(counted));
   r.block.Add(internal_key, value);
-  CountEntry(internal_key, value, first || UserKey(r.last_key) != user_key, &r.info);
   ++r.block_entries;
   if (KeyKind(internal_key) == EntryKind::kDelete) ++r.block_tombstones;
   r.last_key = internal_key;

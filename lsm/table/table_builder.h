@@ -4,10 +4,12 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "io/rate_limiter.h"
 #include "io/storage.h"
 #include "lsm/key.h"
+#include "lsm/values/value_use.h"
 
 namespace terracefs::lsm {
 
@@ -36,6 +38,12 @@ struct TableInfo {
   std::string largest;
   SequenceNumber smallest_sequence = 0;
   SequenceNumber largest_sequence = 0;
+  // Of the entries that are references, hidden ones included.
+  std::vector<ValueUse> value_uses;  // by ascending file number
+  uint64_t value_pages = 0;          // how many there are
+  // Runs of references in which each value lies in its file right behind (or in the record of) that
+  // of the entry before: value_pages / value_runs pages can be read at a time.
+  uint64_t value_runs = 0;
 };
 
 // Writes one sorted table. Not thread-safe. Nothing is durable before Finish returned ok.
@@ -55,6 +63,7 @@ class TableBuilder {
   // without entries. Nothing may be called afterwards but the two accessors.
   io::Result<TableInfo> Finish();
   uint64_t entry_count() const;
+  uint64_t value_pages() const;  // of them, references
   // Bytes written or about to be: decides where to cut.
   uint64_t EstimatedFileBytes() const;
 

@@ -6,8 +6,8 @@
 #include <bit>
 #include <vector>
 
+#include "lsm/compression.h"
 #include "lsm/file_names.h"
-#include "lsm/table/compression.h"
 
 namespace terracefs::lsm {
 namespace {

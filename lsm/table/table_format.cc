@@ -126,8 +126,15 @@ int64_t TombstoneSeconds(std::string_view value) {
   return std::max<int64_t>(1, static_cast<int64_t>(io::DecodeFixed64(value.data())));
 }
 
-void CountEntry(std::string_view internal_key, std::string_view value, bool is_newest,
-                TableInfo* info) {
+io::Status CountEntry(std::string_view internal_key, std::string_view value, bool is_newest,
+                      ValueReference* last_reference, TableInfo* info) {
+  if (KeyKind(internal_key) == EntryKind::kReference) {
+    const ValueReference reference = TRY(ValueReference::Decode(value));
+    AddValueUse(reference, &info->value_uses);
+    ++info->value_pages;
+    if (!reference.Follows(*last_reference)) ++info->value_runs;
+    *last_reference = reference;
+  }
   const SequenceNumber sequence = KeySequence(internal_key);
   if (info->entry_count == 0) {
     info->smallest = internal_key;
@@ -139,12 +146,43 @@ void CountEntry(std::string_view internal_key, std::string_view value, bool is_n
   info->raw_bytes += internal_key.size() + value.size();
   info->smallest_sequence = std::min(info->smallest_sequence, sequence);
   info->largest_sequence = std::max(info->largest_sequence, sequence);
-  if (KeyKind(internal_key) != EntryKind::kDelete) return;
+  if (KeyKind(internal_key) != EntryKind::kDelete) return io::Status::Ok();
   ++info->tombstone_count;
   const int64_t seconds = TombstoneSeconds(value);
   if (info->oldest_tombstone_seconds == 0 || seconds < info->oldest_tombstone_seconds) {
     info->oldest_tombstone_seconds = seconds;
   }
+  return io::Status::Ok();
+}
+
+void PutValueUses(std::string* out, const TableInfo& info) {
+  io::PutVarint64(out, info.value_pages);
+  io::PutVarint64(out, info.value_runs);
+  io::PutVarint64(out, info.value_uses.size());
+  for (const ValueUse& use : info.value_uses) {
+    io::PutVarint64(out, use.file);
+    io::PutVarint64(out, use.bytes);
+    io::PutVarint64(out, use.end_page);
+  }
+}
+
+bool GetValueUses(io::Decoder* in, TableInfo* info) {
+  uint64_t count = 0;
+  if (!in->GetVarint64(&info->value_pages) || !in->GetVarint64(&info->value_runs) ||
+      !in->GetVarint64(&count) || info->value_runs > info->value_pages ||
+      count > info->value_runs || (count == 0) != (info->value_pages == 0)) {
+    return false;
+  }
+  for (uint64_t i = 0; i < count; ++i) {
+    ValueUse use;
+    if (!in->GetVarint64(&use.file) || !in->GetVarint64(&use.bytes) ||
+        !in->GetVarint64(&use.end_page) || use.file > kFileNumberMax || use.end_page == 0 ||
+        use.end_page >> 51 != 0 || use.file <= (i == 0 ? 0 : info->value_uses.back().file)) {
+      return false;
+    }
+    info->value_uses.push_back(use);
+  }
+  return true;
 }
 
 std::string EncodeProperties(const TableInfo& info) {
@@ -159,6 +197,7 @@ std::string EncodeProperties(const TableInfo& info) {
   io::PutFixed64(&out, info.largest_sequence);
   io::PutLengthPrefixed(&out, info.smallest);
   io::PutLengthPrefixed(&out, info.largest);
+  PutValueUses(&out, info);
   return out;
 }
 
@@ -172,13 +211,15 @@ io::Result<TableInfo> DecodeProperties(std::string_view contents) {
       !in.GetFixed64(&oldest_tombstone) || !in.GetFixed64(&info.hidden_count) ||
       !in.GetFixed64(&info.tombstone_block_bytes) || !in.GetFixed64(&info.raw_bytes) ||
       !in.GetFixed64(&info.smallest_sequence) || !in.GetFixed64(&info.largest_sequence) ||
-      !in.GetLengthPrefixed(&smallest) || !in.GetLengthPrefixed(&largest) || !in.empty()) {
+      !in.GetLengthPrefixed(&smallest) || !in.GetLengthPrefixed(&largest) ||
+      !GetValueUses(&in, &info) || !in.empty()) {
     return io::Status::Corruption("table properties do not parse");
   }
   if (smallest.size() < kKeyTrailerBytes || largest.size() < kKeyTrailerBytes ||
       CompareInternal(smallest, largest) > 0 || info.entry_count == 0 ||
       info.tombstone_count > info.entry_count || info.hidden_count >= info.entry_count ||
-      info.largest_sequence > kSequenceMax || info.smallest_sequence > info.largest_sequence) {
+      info.value_pages > info.entry_count || info.largest_sequence > kSequenceMax ||
+      info.smallest_sequence > info.largest_sequence) {
     return io::Status::Corruption("table properties contradict each other");
   }
   info.oldest_tombstone_seconds = static_cast<int64_t>(oldest_tombstone);

@@ -4,10 +4,12 @@
 #include <string>
 #include <string_view>
 
+#include "io/base/coding.h"
 #include "io/base/result.h"
 #include "io/base/units.h"
 #include "io/storage.h"
 #include "lsm/key.h"
+#include "lsm/values/value_reference.h"
 
 namespace terracefs::lsm {
 
@@ -17,7 +19,7 @@ struct TableInfo;
 // decoders never read out of range and report Corruption.
 
 inline constexpr uint64_t kTableMagic = 0x656c626174667274;  // "trftable" in the file
-inline constexpr uint32_t kTableVersion = 2;
+inline constexpr uint32_t kTableVersion = 3;
 inline constexpr size_t kBlockTrailerBytes = 8;
 inline constexpr size_t kFooterBytes = 72;
 // A table's length is a multiple of this, so that direct reads never reach past its end.
@@ -76,8 +78,14 @@ int64_t TombstoneSeconds(std::string_view value);
 
 // Adds an entry, the next of its table, to everything in `info` but `largest`, `file_bytes` and
 // `tombstone_block_bytes`. `is_newest`: the entry before it is of another user key.
-void CountEntry(std::string_view internal_key, std::string_view value, bool is_newest,
-                TableInfo* info);
+// `last_reference` is the table's last reference before it (file 0: there is none) and becomes this
+// one, if it is one. Corruption for a reference that does not parse.
+io::Status CountEntry(std::string_view internal_key, std::string_view value, bool is_newest,
+                      ValueReference* last_reference, TableInfo* info);
+
+// What a table refers to in value files, as in its properties and in the manifest.
+void PutValueUses(std::string* out, const TableInfo& info);
+bool GetValueUses(io::Decoder* in, TableInfo* info);
 
 // The properties block: all of TableInfo except file_bytes.
 std::string EncodeProperties(const TableInfo& info);

@@ -64,7 +64,7 @@ io::Result<std::optional<PinnedEntry>> TableReader::Get(const ReadOptions& optio
   }
   PinnedEntry found;
   found.entry = {kind, KeySequence(cursor.key()), cursor.value()};
-  found.block = std::move(block);
+  found.owner = std::move(block);
   return std::optional<PinnedEntry>(std::move(found));
 }
 
@@ -152,10 +152,12 @@ io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority
 
   TableInfo found;
   std::string last_key;
+  ValueReference last_reference;
   JobIterator entries(table_, {limiter, priority, nullptr});
   for (entries.SeekToFirst(); entries.Valid(); entries.Next()) {
-    CountEntry(entries.key(), entries.value(),
-               last_key.empty() || UserKey(last_key) != UserKey(entries.key()), &found);
+    TRY(CountEntry(entries.key(), entries.value(),
+                   last_key.empty() || UserKey(last_key) != UserKey(entries.key()), &last_reference,
+                   &found));
     last_key.assign(entries.key());
     if (!table.filter.MayContain(UserKey(last_key))) return breach("filter misses a key");
   }
@@ -169,6 +171,10 @@ io::Status TableReader::Verify(io::RateLimiter* limiter, io::IoPriority priority
     return breach("table tombstone time is wrong");
   }
   if (found.raw_bytes != expected.raw_bytes) return breach("table raw bytes are wrong");
+  if (found.value_uses != expected.value_uses || found.value_pages != expected.value_pages ||
+      found.value_runs != expected.value_runs) {
+    return breach("table value uses are wrong");
+  }
   if (found.smallest_sequence != expected.smallest_sequence ||
       found.largest_sequence != expected.largest_sequence) {
     return breach("table sequence range is wrong");

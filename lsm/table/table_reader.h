@@ -21,10 +21,10 @@
 
 namespace terracefs::lsm {
 
-// An entry together with the block that holds its value.
+// An entry together with what holds its value.
 struct PinnedEntry {
   FoundEntry entry;
-  std::shared_ptr<const Block> block;
+  std::shared_ptr<const void> owner;
 };
 
 // A data block that a cache-only look-up would have had to read. Keeps its table open: the table

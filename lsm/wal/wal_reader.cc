@@ -222,7 +222,8 @@ io::Result<std::vector<LoggedBatch>> SplitPayload(const LogScanner& log, const F
 
 class Replay {
  public:
-  Replay(SequenceNumber after, const WalBatchVisitor& visit) : visit_(visit), expected_(after + 1) {
+  Replay(SequenceNumber after, const WalBatchVisitor& visit)
+      : visit_(visit), after_(after), expected_(after + 1) {
     result_.last_sequence = after;
   }
 
@@ -242,7 +243,9 @@ class Replay {
           fmt::format("{} offset {} (see {}, which knew {} to be durable)", end_name_, end_offset_,
                       claim_place_, durable_claim_));
     }
-    return result_;
+    WalReplayResult result = result_;
+    result.durable_sequence = std::max(durable_claim_, after_);
+    return result;
   }
 
  private:
@@ -315,6 +318,7 @@ class Replay {
   }
 
   const WalBatchVisitor& visit_;
+  const SequenceNumber after_;
   WalReplayResult result_;
   SequenceNumber expected_;
   bool started_ = false;     // something was replayed

@@ -13,7 +13,10 @@ namespace terracefs::lsm {
 struct WalReplayResult {
   SequenceNumber last_sequence = 0;  // of the last batch replayed; the start if there was none
   uint64_t batch_count = 0;
-  uint64_t bytes = 0;      // of the replayed representations
+  uint64_t bytes = 0;  // of the replayed representations
+  // The largest sequence up to which a chunk says that everything was on stable storage; `after` if
+  // none says more.
+  SequenceNumber durable_sequence = 0;
   bool torn_tail = false;  // the history ended in something that was being written
 };
 

@@ -25,7 +25,8 @@ std::string LogName(FileNumber number) { return FileName(FileKind::kLog, number)
 WalRecycler::WalRecycler(io::Storage& storage, uint64_t log_file_bytes,
                          std::function<FileNumber()> new_file_number, io::RateLimiter* limiter)
     : storage_(storage),
-      log_file_bytes_(io::RoundUp(log_file_bytes, kWalBlockBytes)),
+      log_bytes_max_(io::RoundUp(log_file_bytes, kWalBlockBytes)),
+      file_bytes_(std::min(log_bytes_max_, kLogBytesFirst)),
       new_file_number_(std::move(new_file_number)),
       limiter_(limiter) {}
 
@@ -55,7 +56,7 @@ io::Status WalRecycler::PrepareOnce(NewFile kind) {
         ready_ = std::move(log);
         return io::Status::Ok();
       }
-      kept = KeepLocked(log.number);
+      kept = KeepLocked({log.number, log.bytes});
     }
     log.file.reset();
     if (!kept) DropLog(log.number);
@@ -72,15 +73,27 @@ void WalRecycler::Stop() { stopped_.store(true, std::memory_order_relaxed); }
 void WalRecycler::ReleaseSpace() {
   interrupts_.fetch_add(1, std::memory_order_relaxed);
   ReadyLog ready;
-  std::vector<FileNumber> spares;
+  std::vector<Log> spares;
   {
     io::MutexLock lock(mutex_);
     ready = std::exchange(ready_, ReadyLog());
     spares.swap(spares_);
   }
-  if (ready.file != nullptr) spares.push_back(ready.number);
+  if (ready.file != nullptr) spares.push_back({ready.number, ready.bytes});
   ready.file.reset();
-  for (const FileNumber number : spares) DropLog(number);
+  for (const Log& spare : spares) DropLog(spare.number);
+}
+
+void WalRecycler::NoteUse(uint64_t used_bytes, uint64_t log_bytes) {
+  io::MutexLock lock(mutex_);
+  // What would have used more is not known: the next one is given twice as much.
+  const bool was_full = used_bytes + kLogBytesStep / 4 > log_bytes;
+  uses_.push_back(was_full ? 2 * log_bytes : used_bytes);
+  if (uses_.size() > kUsesRemembered) uses_.pop_front();
+  const uint64_t most = *std::max_element(uses_.begin(), uses_.end());
+  const uint64_t wanted = io::RoundUp(most, kLogBytesStep) + kLogBytesStep;
+  file_bytes_.store(std::min(std::max(wanted, kLogBytesMin), log_bytes_max_),
+                    std::memory_order_relaxed);
 }
 
 io::Result<WalRecycler::ReadyLog> WalRecycler::Take() {
@@ -100,7 +113,7 @@ io::Result<WalRecycler::ReadyLog> WalRecycler::Take() {
     last_taken_ = std::max(last_taken_, log.number);
     if (ready_.file != nullptr && ready_.number < last_taken_) {
       overtaken = std::exchange(ready_, ReadyLog());
-      kept = KeepLocked(overtaken.number);
+      kept = KeepLocked({overtaken.number, overtaken.bytes});
     }
   }
   overtaken.file.reset();
@@ -110,29 +123,36 @@ io::Result<WalRecycler::ReadyLog> WalRecycler::Take() {
 
 io::Result<WalRecycler::ReadyLog> WalRecycler::MakeLog(NewFile kind) {
   const FileNumber number = new_file_number_();
-  std::optional<FileNumber> spare;
+  std::optional<Log> spare;
+  std::vector<Log> unfit;
   {
     io::MutexLock lock(mutex_);
+    std::erase_if(spares_, [&](const Log& log) {
+      if (log.bytes == file_bytes()) return false;
+      unfit.push_back(log);
+      return true;
+    });
     // Before the file exists, so that nobody who lists the directory takes it for obsolete. The
     // spare stays in its list's stead here until it has its new name.
     in_preparation_.push_back(number);
     if (!spares_.empty()) {
       spare = spares_.back();
       spares_.pop_back();
-      in_preparation_.push_back(*spare);
+      in_preparation_.push_back(spare->number);
     }
   }
+  for (const Log& log : unfit) DropLog(log.number);
   // A spare that somebody else took meanwhile is replaced by a file that is quick to make.
   if (kind == NewFile::kNone) kind = NewFile::kAllocated;
   io::Result<ReadyLog> log = spare ? RenameSpare(*spare, number) : CreateLog(number, kind);
   io::MutexLock lock(mutex_);
-  if (spare) EndPreparationLocked(*spare);
+  if (spare) EndPreparationLocked(spare->number);
   if (!log.ok()) EndPreparationLocked(number);
   return log;
 }
 
-io::Result<WalRecycler::ReadyLog> WalRecycler::RenameSpare(FileNumber spare, FileNumber number) {
-  const io::Status renamed = storage_.Rename(LogName(spare), LogName(number));
+io::Result<WalRecycler::ReadyLog> WalRecycler::RenameSpare(Log spare, FileNumber number) {
+  const io::Status renamed = storage_.Rename(LogName(spare.number), LogName(number));
   if (!renamed.ok()) {
     // A spare that is gone is forgotten; any other is kept for the next try.
     if (!renamed.Is(io::StatusCode::kNotFound)) {
@@ -149,39 +169,40 @@ io::Result<WalRecycler::ReadyLog> WalRecycler::RenameSpare(FileNumber spare, Fil
                   : io::Result<std::unique_ptr<io::File>>(synced);
   if (!file.ok()) {
     io::MutexLock lock(mutex_);
-    spares_.push_back(number);
+    spares_.push_back({number, spare.bytes});
     return std::move(file).status();
   }
-  return ReadyLog{number, std::move(file).value()};
+  return ReadyLog{number, std::move(file).value(), spare.bytes};
 }
 
 io::Result<WalRecycler::ReadyLog> WalRecycler::CreateLog(FileNumber number, NewFile kind) {
   // Exclusive: a file of that number would be somebody's log.
   std::unique_ptr<io::File> file = TRY(storage_.Open(
       LogName(number), {.write = true, .create = true, .exclusive = true, .direct = true}));
-  const io::Status filled = FillNewFile(*file, kind);
+  const uint64_t bytes = file_bytes();
+  const io::Status filled = FillNewFile(*file, kind, bytes);
   if (!filled.ok()) {
     file.reset();
     DropLog(number);
     return filled;
   }
-  return ReadyLog{number, std::move(file)};
+  return ReadyLog{number, std::move(file), bytes};
 }
 
-io::Status WalRecycler::FillNewFile(io::File& file, NewFile kind) {
+io::Status WalRecycler::FillNewFile(io::File& file, NewFile kind, uint64_t bytes) {
   // Space first: if it is not to be had, better to know before writing half of it.
-  TRY(file.Allocate(log_file_bytes_));
-  if (kind == NewFile::kWrittenOut) TRY(WriteOut(file));
+  TRY(file.Allocate(bytes));
+  if (kind == NewFile::kWrittenOut) TRY(WriteOut(file, bytes));
   TRY(file.Sync());
   return storage_.SyncDirectory();
 }
 
-io::Status WalRecycler::WriteOut(io::File& file) {
+io::Status WalRecycler::WriteOut(io::File& file, uint64_t file_bytes) {
   const uint64_t interrupts = interrupts_.load(std::memory_order_relaxed);
-  io::AlignedBuffer zeros(std::min(kZeroWriteBytes, log_file_bytes_));
+  io::AlignedBuffer zeros(std::min(kZeroWriteBytes, file_bytes));
   std::memset(zeros.data(), 0, zeros.capacity());
-  for (uint64_t offset = 0; offset < log_file_bytes_;) {
-    uint64_t bytes = std::min(kZeroWriteBytes, log_file_bytes_ - offset);
+  for (uint64_t offset = 0; offset < file_bytes;) {
+    uint64_t bytes = std::min(kZeroWriteBytes, file_bytes - offset);
     if (limiter_ != nullptr) {
       bytes = std::min(bytes,
                        limiter_->RequestBytesMax() / io::kDirectAlignment * io::kDirectAlignment);
@@ -200,6 +221,7 @@ io::Status WalRecycler::WriteOut(io::File& file) {
 io::Status WalRecycler::Recycle(FileNumber number) {
   const std::string name = LogName(number);
   bool wanted = false;
+  uint64_t bytes = 0;
   {
     io::MutexLock lock(mutex_);
     wanted = spares_.size() < kSpareCountMax;
@@ -209,12 +231,12 @@ io::Status WalRecycler::Recycle(FileNumber number) {
     io::Result<std::unique_ptr<io::File>> opened = storage_.Open(name, {.direct = true});
     if (!opened.ok() && opened.status().Is(io::StatusCode::kNotFound)) return io::Status::Ok();
     const std::unique_ptr<io::File> file = TRY(std::move(opened));
-    wanted = TRY(file->SizeBytes())
-    == log_file_bytes_;
+    bytes = TRY(file->SizeBytes());
+    wanted = bytes == file_bytes();
   }
   if (wanted) {
     io::MutexLock lock(mutex_);
-    if (KeepLocked(number)) return io::Status::Ok();
+    if (KeepLocked({number, bytes})) return io::Status::Ok();
   }
   const io::Status removed = storage_.Remove(name);
   return removed.Is(io::StatusCode::kNotFound) ? io::Status::Ok() : removed;
@@ -222,17 +244,19 @@ io::Status WalRecycler::Recycle(FileNumber number) {
 
 std::vector<FileNumber> WalRecycler::KeptNumbers() const {
   io::MutexLock lock(mutex_);
-  std::vector<FileNumber> numbers = spares_;
+  std::vector<FileNumber> numbers;
+  for (const Log& spare : spares_) numbers.push_back(spare.number);
   numbers.insert(numbers.end(), in_preparation_.begin(), in_preparation_.end());
   if (ready_.file != nullptr) numbers.push_back(ready_.number);
   std::sort(numbers.begin(), numbers.end());
   return numbers;
 }
 
-bool WalRecycler::KeepLocked(FileNumber number) {
-  if (std::find(spares_.begin(), spares_.end(), number) != spares_.end()) return true;
+bool WalRecycler::KeepLocked(Log log) {
+  const auto is_it = [&](const Log& spare) { return spare.number == log.number; };
+  if (std::any_of(spares_.begin(), spares_.end(), is_it)) return true;
   if (spares_.size() >= kSpareCountMax) return false;
-  spares_.push_back(number);
+  spares_.push_back(log);
   return true;
 }
 

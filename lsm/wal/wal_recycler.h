@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -18,12 +19,19 @@ namespace terracefs::lsm {
 // handed out. Safe from any thread; Prepare does the slow part and is called by a background
 // thread.
 //
+// Logs are as large as the last ones had use for (NoteUse), in steps, up to `log_file_bytes`: a
+// store whose logs end early, because its memtables do, does not pay for space that it never uses.
+//
 // Logs come out of Take in ascending order of their numbers (replay depends on it), even if a log
 // made on the spot overtakes one in preparation. A failure leaves nothing behind but files that
 // are kept for reuse or removed; the call may be repeated.
 class WalRecycler {
  public:
   static constexpr size_t kSpareCountMax = 2;
+  static constexpr uint64_t kLogBytesMin = 12 << 20;    // unless log_file_bytes is less
+  static constexpr uint64_t kLogBytesFirst = 16 << 20;  // the same
+  static constexpr uint64_t kLogBytesStep = 4 << 20;
+  static constexpr size_t kUsesRemembered = 8;
 
   // `new_file_number` hands out numbers (thread-safe): each larger than the one before and than
   // that of any file in the store. It is called without a lock that Take or KeptNumbers needs.
@@ -34,6 +42,7 @@ class WalRecycler {
   struct ReadyLog {
     FileNumber number = 0;
     std::unique_ptr<io::File> file;  // open for direct writing
+    uint64_t bytes = 0;              // its length
   };
   enum class NewFile : uint8_t {
     kWrittenOut,  // slow to make, quick to sync
@@ -45,6 +54,10 @@ class WalRecycler {
   // the limiter likes; ShuttingDown if it was interrupted by Stop or ReleaseSpace.
   io::Status Prepare(NewFile kind = NewFile::kWrittenOut) EXCLUDES(mutex_, prepare_mutex_);
   bool has_ready() const EXCLUDES(mutex_);
+  // A log of `log_bytes` has ended with `used_bytes` of it in use: new ones are sized accordingly.
+  void NoteUse(uint64_t used_bytes, uint64_t log_bytes) EXCLUDES(mutex_);
+  // Of logs that are made now; an estimate for everybody else.
+  uint64_t file_bytes() const { return file_bytes_.load(std::memory_order_relaxed); }
   // Removes the ready log and the spares, for the sake of their space, and interrupts writing out.
   void ReleaseSpace() EXCLUDES(mutex_);
   // Interrupts writing out, now and ever after.
@@ -63,18 +76,23 @@ class WalRecycler {
   // A log under a new number, durable, made of a spare if there is one. Its number is in
   // in_preparation_ on success, and nowhere on failure.
   io::Result<ReadyLog> MakeLog(NewFile kind) EXCLUDES(mutex_);
-  io::Result<ReadyLog> RenameSpare(FileNumber spare, FileNumber number) EXCLUDES(mutex_);
+  struct Log {
+    FileNumber number = 0;
+    uint64_t bytes = 0;
+  };
+  io::Result<ReadyLog> RenameSpare(Log spare, FileNumber number) EXCLUDES(mutex_);
   io::Result<ReadyLog> CreateLog(FileNumber number, NewFile kind);
-  io::Status FillNewFile(io::File& file, NewFile kind);
-  io::Status WriteOut(io::File& file);
+  io::Status FillNewFile(io::File& file, NewFile kind, uint64_t bytes);
+  io::Status WriteOut(io::File& file, uint64_t file_bytes);
   io::Status PrepareOnce(NewFile kind) EXCLUDES(mutex_);
   // Makes a spare of a log that is not needed, or says that the caller must remove it.
-  [[nodiscard]] bool KeepLocked(FileNumber number) REQUIRES(mutex_);
+  [[nodiscard]] bool KeepLocked(Log log) REQUIRES(mutex_);
   void EndPreparationLocked(FileNumber number) REQUIRES(mutex_);
   void DropLog(FileNumber number);
 
   io::Storage& storage_;
-  const uint64_t log_file_bytes_;  // multiple of kWalBlockBytes
+  const uint64_t log_bytes_max_;      // multiple of kWalBlockBytes
+  std::atomic<uint64_t> file_bytes_;  // the same; changed by NoteUse
   const std::function<FileNumber()> new_file_number_;
   io::RateLimiter* const limiter_;
   // Relaxed: a write more or less before they are noticed does no harm.
@@ -85,7 +103,8 @@ class WalRecycler {
   ReadyLog ready_ GUARDED_BY(mutex_);  // if there is one, its number is above last_taken_
   FileNumber last_taken_ GUARDED_BY(mutex_) = 0;
   std::vector<FileNumber> in_preparation_ GUARDED_BY(mutex_);
-  std::vector<FileNumber> spares_ GUARDED_BY(mutex_);
+  std::vector<Log> spares_ GUARDED_BY(mutex_);
+  std::deque<uint64_t> uses_ GUARDED_BY(mutex_);  // bytes, of the last logs
 };
 
 }  // namespace terracefs::lsm

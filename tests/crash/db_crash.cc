@@ -135,6 +135,7 @@ class Life {
       CompactionRequest request;
       if (random_.OneIn(2)) request.level = static_cast<int>(random_.Uniform(kLevelCount));
       request.self_level = random_.OneIn(3);
+      request.vacuum = random_.OneIn(2);
       return Durably([this, request] { return db_->Compact(request, never_, nullptr); });
     }
     return CloseDb();
@@ -195,7 +196,9 @@ void CheckStore(SimStorage& storage, const History& history, Options options,
   if (what.also_use) {
     while (reached.attempted_count() > count) reached.TakeBack();
     lsm::JobControl never;
-    const io::Status compacted = db->Compact({}, never, nullptr);
+    CompactionRequest request;
+    request.vacuum = what.seed % 2 == 0;
+    const io::Status compacted = db->Compact(request, never, nullptr);
     ASSERT_TRUE(compacted.ok()) << compacted.ToString();
     EXPECT_EQ(reached.Check(*db), count) << "after compaction";
     Author author(what.seed);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -19,18 +20,28 @@
 #include "lsm/db.h"
 #include "lsm/file_names.h"
 #include "tests/support/sim_storage.h"
+#include "tests/support/test_page.h"
 
 namespace terracefs::lsm::crash_test {
 
-using State = std::map<std::string, std::string>;
+// What a key holds: bytes, or the page that a seed makes.
+struct HeldValue {
+  std::string bytes;
+  uint64_t page_seed = 0;
+
+  bool Is(std::string_view value) const {
+    return page_seed != 0 ? testing::TestPage(page_seed) == value : bytes == value;
+  }
+};
+using State = std::map<std::string, HeldValue>;
 
 // One change of a batch, as the model keeps it.
 struct Change {
-  enum class Kind { kPut, kDelete, kDropGroup, kCount };
+  enum class Kind { kPut, kDelete, kDropGroup, kCount, kPage };
   Kind kind = Kind::kPut;
   std::string key;
   std::string value;
-  uint64_t group = 0;
+  uint64_t group = 0;  // of kPage: the seed of the page
   int64_t delta = 0;
 };
 
@@ -56,10 +67,12 @@ inline std::string_view GroupOf(std::string_view key) { return key.substr(0, 9);
 // What a store should hold after each batch, and how much of that must survive a crash.
 class History {
  public:
-  // The next batch, already put down as attempted.
+  // The next batch, already put down as attempted. Good until the next one is asked for: pages lie
+  // here.
   WriteBatch Append(std::vector<Change> changes) {
     batches_.push_back(std::move(changes));
     WriteBatch batch;
+    pages_.clear();
     for (const Change& change : batches_.back()) {
       switch (change.kind) {
         case Change::Kind::kPut:
@@ -73,6 +86,10 @@ class History {
           break;
         case Change::Kind::kCount:
           batch.AddCounter(kSumCounter, change.delta);
+          break;
+        case Change::Kind::kPage:
+          pages_.push_back(testing::TestPage(change.group));
+          batch.PutPage(change.key, pages_.back());
           break;
       }
     }
@@ -109,7 +126,7 @@ class History {
       const std::string key(it->key());
       if (key == kNumberKey || InDeadGroup(key, dead_groups)) continue;
       const bool same =
-          expected != state.end() && expected->first == key && expected->second == it->value();
+          expected != state.end() && expected->first == key && expected->second.Is(it->value());
       EXPECT_TRUE(same) << "prefix of " << count << ": found " << key << ", expected "
                         << (expected == state.end() ? "the end" : expected->first);
       if (!same) return count;
@@ -134,8 +151,10 @@ class History {
     for (const Change& change : changes) {
       switch (change.kind) {
         case Change::Kind::kPut:
-          (*state)[change.key] = change.value;
+          (*state)[change.key] = {change.value};
           break;
+        case Change::Kind::kPage:
+          break;  // below
         case Change::Kind::kDelete:
           state->erase(change.key);
           break;
@@ -149,9 +168,15 @@ class History {
           break;
       }
     }
+    // Pages are the last of their batch. What was dropped with it stays dead.
+    for (const Change& change : changes) {
+      if (change.kind != Change::Kind::kPage || InDeadGroup(change.key, *dead_groups)) continue;
+      (*state)[change.key] = {{}, change.group};
+    }
   }
 
   std::vector<std::vector<Change>> batches_;
+  std::deque<std::string> pages_;  // of the last batch
   uint64_t durable_count_ = 0;
 };
 
@@ -164,6 +189,7 @@ class Author {
     std::vector<Change> changes;
     const uint64_t count = 1 + random_.Uniform(random_.OneIn(8) ? 30 : 4);
     for (uint64_t i = 0; i < count; ++i) changes.push_back(NextChange());
+    if (random_.OneIn(4)) AddPages(&changes);
     if (groups_.size() > 4 && random_.OneIn(6)) {
       const size_t i = random_.Uniform(groups_.size());
       changes.push_back({Change::Kind::kDropGroup, {}, {}, groups_[i], 0});
@@ -177,6 +203,19 @@ class Author {
   }
 
  private:
+  void AddPages(std::vector<Change>* changes) {
+    const uint64_t count = 1 + (random_.OneIn(8) ? random_.Uniform(24) : random_.Uniform(4));
+    const uint64_t group = groups_.empty() ? 0 : groups_[random_.Uniform(groups_.size())];
+    for (uint64_t i = 0; i < count; ++i) {
+      const bool plain = group == 0 || random_.OneIn(3);
+      changes->push_back({Change::Kind::kPage,
+                          plain ? "p" + std::to_string(random_.Uniform(150))
+                                : GroupKey(group, random_.Uniform(20)),
+                          {},
+                          random_.Next() | 1 << 20,
+                          0});
+    }
+  }
   Change NextChange() {
     if (groups_.empty() || random_.OneIn(12)) groups_.push_back(next_group_++);
     const std::string plain = "p" + std::to_string(random_.Uniform(150));
@@ -219,6 +258,10 @@ inline Options SmallOptions(uint64_t seed) {
   options.dynamic_levels = random.OneIn(2);
   options.subcompactions_max = 1 + static_cast<int>(random.Uniform(3));
   options.skipped_table_bytes_min = uint64_t{1024} << random.Uniform(4);
+  options.inline_max_bytes = random.OneIn(3) ? 16 * io::kKiB : 0;
+  options.value_file_bytes = (uint64_t{32} << random.Uniform(4)) * io::kKiB;
+  options.value_zstd_level = random.OneIn(3) ? 1 : 0;
+  options.garbage_ratio = random.OneIn(2) ? 0.1 : 0.3;
   return options;
 }
 

@@ -63,7 +63,7 @@ class ConcurrencyTest : public FsTest {
           return entry.attributes == nullptr;
         });
       case 8:
-        return fs().CheckTree().status();
+        return fs().CheckTree(/*read_data=*/true).status();
       default:
         return UseFile(random, context, a, b, name, other);
     }

@@ -58,6 +58,23 @@ TEST_P(FsckTest, SeesBytesBeyondTheSize) {
   ExpectSeen("page 2 has bytes beyond the size");
 }
 
+TEST_P(FsckTest, SeesPagesByTheirKeysAlone) {
+  const auto check = [&] { return fs().CheckTree(/*read_data=*/false).value(); };
+  EXPECT_TRUE(check().empty());
+  raw().EraseRaw(ExtentKey(file_.value, 1));
+  ASSERT_EQ(check().size(), 1U);
+  EXPECT_NE(check()[0].find("page count is 3, counted 2"), std::string::npos);
+  raw().PutRaw(ExtentKey(file_.value, 1), std::string(kPageBytes, 'x'));
+  EXPECT_TRUE(check().empty());
+  raw().PutRaw(ExtentKey(file_.value, 7), std::string(kPageBytes, 'x'));
+  EXPECT_NE(check()[0].find("page 7 has bytes beyond the size"), std::string::npos);
+}
+
+TEST_P(FsckTest, SeesAPageThatIsTooLarge) {
+  raw().PutRaw(ExtentKey(file_.value, 0), std::string(kPageBytes + 1, 'x'));
+  ExpectSeen("page 0 malformed page record of 4097 bytes");
+}
+
 TEST_P(FsckTest, SeesAMissingListing) {
   raw().EraseRaw(ListingKey(directory_, 3));
   ExpectSeen("names and listing differ: 1 names, 0 listed");

@@ -30,6 +30,8 @@ TEST(MountOptionsTest, NothingMeansTheDefaults) {
     EXPECT_EQ(options.compaction_workers, 1);
     EXPECT_EQ(options.delete_deadline_ms, 600'000);
     EXPECT_EQ(options.garbage_ratio, 0.3);
+    EXPECT_EQ(options.inline_max_bytes, 16 * io::kKiB);
+    EXPECT_EQ(options.value_zstd_level, 0);
     EXPECT_EQ(options.atime, AtimePolicy::kRelative);
     EXPECT_EQ(options.transport, Transport::kAuto);
     EXPECT_EQ(options.io, io::IoBackend::kUring);
@@ -42,7 +44,8 @@ TEST(MountOptionsTest, EveryOptionIsUnderstood) {
   const MountOptions options = Parsed(
       "ro,allow_other,default_permissions,nodev,nosuid,noexec,noatime,commit=500ms,cache=1G,"
       "memtable=16M,compaction_rate=2M,compaction_workers=3,delete_deadline=1m,transport=dev,"
-      "io=posix,garbage_ratio=0.05,writeback,log_level=debug,log_file=/var/log/terracefs.log");
+      "io=posix,garbage_ratio=0.05,inline_max=64K,compress=zstd:3,writeback,log_level=debug,log_"
+      "file=/var/log/terracefs.log");
   EXPECT_TRUE(options.read_only);
   EXPECT_TRUE(options.allow_other);
   EXPECT_TRUE(options.no_dev && options.no_suid && options.no_exec);
@@ -55,6 +58,8 @@ TEST(MountOptionsTest, EveryOptionIsUnderstood) {
   EXPECT_EQ(options.compaction_workers, 3);
   EXPECT_EQ(options.delete_deadline_ms, 60'000);
   EXPECT_EQ(options.garbage_ratio, 0.05);
+  EXPECT_EQ(options.inline_max_bytes, 64 * io::kKiB);
+  EXPECT_EQ(options.value_zstd_level, 3);
   EXPECT_EQ(options.transport, Transport::kDev);
   EXPECT_EQ(options.io, io::IoBackend::kPosix);
   EXPECT_TRUE(options.writeback);
@@ -76,6 +81,14 @@ TEST(MountOptionsTest, ZeroRateIsUnlimitedAndZeroCommitIsNever) {
   EXPECT_EQ(options.compaction_rate, 0u);
   EXPECT_FALSE(options.compaction_rate_auto);
   EXPECT_EQ(options.commit_ms, 0);
+}
+
+TEST(MountOptionsTest, CompressionHasALevel) {
+  EXPECT_EQ(Parsed("compress=none").value_zstd_level, 0);
+  EXPECT_EQ(Parsed("compress=zstd").value_zstd_level, 1);
+  EXPECT_EQ(Parsed("compress=zstd:19").value_zstd_level, 19);
+  EXPECT_EQ(Parsed("compress=zstd,compress=none").value_zstd_level, 0);
+  EXPECT_EQ(Parsed("inline_max=0").inline_max_bytes, 0u);
 }
 
 TEST(MountOptionsTest, RefusalsNameTheOption) {
@@ -113,14 +126,24 @@ TEST(MountOptionsTest, ValuesOutOfRangeAreRefused) {
                                    "garbage_ratio=1e-1",
                                    "transport=tcp",
                                    "io=aio",
+                                   "compress=",
+                                   "compress=lz4",
+                                   "compress=zstd:",
+                                   "compress=zstd:0",
+                                   "compress=zstd:20",
+                                   "compress=zstd:-1",
+                                   "compress=zstd:fast",
+                                   "compress=zstd3",
+                                   "inline_max=9M",
+                                   "inline_max=-1",
+                                   "inline_max=much",
                                    "log_level=loud"}) {
     EXPECT_TRUE(Refusal(option).starts_with("option ")) << option << ": " << Refusal(option);
   }
 }
 
 TEST(MountOptionsTest, WhatComesLaterSaysSo) {
-  for (const std::string option :
-       {"compress=none", "inline_max=16K", "remote_compactor=host:1", "compress"}) {
+  for (const std::string option : {"remote_compactor=host:1", "remote_compactor"}) {
     EXPECT_TRUE(Refusal(option).ends_with(": not supported by this version")) << option;
   }
 }
@@ -128,7 +151,7 @@ TEST(MountOptionsTest, WhatComesLaterSaysSo) {
 TEST(MountOptionsTest, TheEngineIsTold) {
   lsm::Options engine;
   ApplyToEngine(Parsed("ro,commit=1s,cache=8M,memtable=2M,compaction_rate=0,compaction_workers=2,"
-                       "delete_deadline=5s,garbage_ratio=1"),
+                       "delete_deadline=5s,garbage_ratio=1,inline_max=4K,compress=zstd:2"),
                 &engine);
   EXPECT_TRUE(engine.read_only);
   EXPECT_EQ(engine.commit_interval_ms, 1000);
@@ -138,6 +161,8 @@ TEST(MountOptionsTest, TheEngineIsTold) {
   EXPECT_EQ(engine.compaction_workers, 2);
   EXPECT_EQ(engine.delete_deadline_ms, 5000);
   EXPECT_EQ(engine.garbage_ratio, 1);
+  EXPECT_EQ(engine.inline_max_bytes, 4 * io::kKiB);
+  EXPECT_EQ(engine.value_zstd_level, 2);
 }
 
 TEST(UnitsTest, SizesArePowersOf1024) {

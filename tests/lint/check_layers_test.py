@@ -49,7 +49,7 @@ class CheckLayersTest(unittest.TestCase):
         for header, home in [("fuse3/fuse_lowlevel.h", "fs/fuse/session.cc"),
                              ("fuse_lowlevel.h", "fs/fuse/ops.h"), ("liburing.h", "io/uring.cc"),
                              ("liburing.h", "io/uring_storage.cc"),
-                             ("zstd.h", "lsm/table/compression.cc")]:
+                             ("zstd.h", "lsm/compression.cc")]:
             self.assert_clean(home, f"#include <{header}>\n")
             self.assert_problem("fs/a.cc", f"#include <{header}>\n", f"includes <{header}>")
 

@@ -22,8 +22,8 @@ std::unique_ptr<Iterator> NewIterator(const std::vector<Version>& versions, Sequ
         MakeInternalKey(user_key, sequence, value == "-" ? EntryKind::kDelete : EntryKind::kValue),
         value);
   }
-  return NewDbIterator(std::make_unique<ListIterator>(std::move(entries), fail_at), snapshot,
-                       upper_bound, nullptr, nullptr);
+  return NewVisibleIterator(std::make_unique<ListIterator>(std::move(entries), fail_at), snapshot,
+                            upper_bound, nullptr, nullptr);
 }
 
 std::string Rest(Iterator& it) {
@@ -92,11 +92,10 @@ TEST(DbIteratorTest, AnErrorIsNotTheEnd) {
 }
 
 TEST(DbIteratorTest, EntriesOfUnknownKindsAreErrors) {
-  for (const EntryKind kind :
-       {EntryKind::kReference, EntryKind::kCounter, static_cast<EntryKind>(77)}) {
+  for (const EntryKind kind : {EntryKind::kCounter, static_cast<EntryKind>(77)}) {
     ListIterator::Entries entries = {{MakeInternalKey("a", 5, kind), ""}};
-    const auto it =
-        NewDbIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {}, nullptr, nullptr);
+    const auto it = NewVisibleIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {},
+                                       nullptr, nullptr);
     it->SeekToFirst();
     EXPECT_FALSE(it->Valid());
     EXPECT_FALSE(it->status().ok());
@@ -106,8 +105,8 @@ TEST(DbIteratorTest, EntriesOfUnknownKindsAreErrors) {
 TEST(DbIteratorTest, KeepsItsViewAlive) {
   auto view = std::make_shared<const View>();
   const std::weak_ptr<const View> watch = view;
-  auto it = NewDbIterator(std::make_unique<ListIterator>(ListIterator::Entries()), 9, {},
-                          std::move(view), nullptr);
+  auto it = NewVisibleIterator(std::make_unique<ListIterator>(ListIterator::Entries()), 9, {},
+                               std::move(view), nullptr);
   EXPECT_FALSE(watch.expired());
   it.reset();
   EXPECT_TRUE(watch.expired());
@@ -132,8 +131,8 @@ TEST(DbIteratorTest, SamplesOnceInAMebibyte) {
                          std::string(64 << 10, 'v'));
   }
   CountingSampler sampler;
-  const auto it = NewDbIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {},
-                                std::make_shared<const View>(), &sampler);
+  const auto it = NewVisibleIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {},
+                                     std::make_shared<const View>(), &sampler);
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
   }
   EXPECT_GT(sampler.samples, kEntryCount / 16 / 2);
@@ -148,8 +147,8 @@ TEST(DbIteratorTest, TellsOfTheGarbageThatItHadToPass) {
   }
   entries.emplace_back(MakeInternalKey("9", 1, EntryKind::kValue), "v");
   CountingSampler sampler;
-  const auto it = NewDbIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {},
-                                std::make_shared<const View>(), &sampler);
+  const auto it = NewVisibleIterator(std::make_unique<ListIterator>(std::move(entries)), 9, {},
+                                     std::make_shared<const View>(), &sampler);
   it->SeekToFirst();
   ASSERT_TRUE(it->Valid());
   EXPECT_EQ(it->key(), "9");

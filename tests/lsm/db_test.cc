@@ -353,7 +353,7 @@ TEST_F(DbTest, ManualCompactionReportsAndCanBeCancelled) {
     if (passes.empty() || passes.back() != p.pass) passes.push_back(p.pass);
   };
   ASSERT_TRUE(db_->Compact({}, never_, progress).ok());
-  EXPECT_EQ(passes, (std::vector<std::string>{"flush", "level 0", "level 1"}));
+  EXPECT_EQ(passes, (std::vector<std::string>{"flush", "level 0", "level 1", "value files"}));
   EXPECT_TRUE(Compact(kLevelCount).Is(io::StatusCode::kInvalidArgument));
   EXPECT_TRUE(Compact(-2).Is(io::StatusCode::kInvalidArgument));
   const DbStats stats = db_->Stats();

@@ -117,9 +117,48 @@ TEST(WriteBatchTest, EveryCutIsCorruption) {
 TEST(WriteBatchTest, UnknownKindsAreCorruption) {
   for (int kind = 0; kind < 256; ++kind) {
     const std::string raw = std::string(1, static_cast<char>(kind)) + std::string("\x01k\x00", 3);
-    const bool known = kind >= 1 && kind <= 4;
+    const bool known = kind >= 1 && kind <= 4 && kind != static_cast<int>(EntryKind::kReference);
     EXPECT_EQ(Walk(raw, 1).second.ok(), known) << kind;
   }
+}
+
+TEST(WriteBatchTest, PagesBecomeValuesOrReferences) {
+  const std::string page(kValuePageBytes, 'p');
+  ValueReference reference;
+  reference.file = 12;
+  reference.page = 300;
+  std::string encoded;
+  reference.AppendTo(&encoded);
+  for (const bool inline_pages : {false, true}) {
+    WriteBatch batch;
+    batch.PutPage("k", page);
+    batch.Put("a", "1");
+    EXPECT_EQ(batch.page_count(), 1U);
+    EXPECT_EQ(batch.count(), 1U);
+    if (inline_pages) {
+      batch.PutPagesInline();
+    } else {
+      batch.PutPagesAsReferences(std::vector<ValueReference>{reference});
+    }
+    EXPECT_EQ(batch.page_count(), 0U);
+    WriteBatch expected;
+    expected.Put("a", "1");
+    std::string representation = expected.representation();
+    if (inline_pages) {
+      expected.Put("k", page);
+      representation = expected.representation();
+    } else {
+      representation += std::string("\x03\x01k", 3) + static_cast<char>(encoded.size()) + encoded;
+    }
+    EXPECT_EQ(batch.representation(), representation);
+    EXPECT_EQ(batch.count(), 2U);
+    EXPECT_TRUE(Walk(representation, 2).second.ok());
+  }
+}
+
+TEST(WriteBatchTest, BadReferencesAreCorruption) {
+  EXPECT_TRUE(
+      Walk(std::string("\x03\x01k\x02\x01\x0c", 6), 1).second.Is(io::StatusCode::kCorruption));
 }
 
 TEST(WriteBatchTest, DeletionWithAValueIsCorruption) {

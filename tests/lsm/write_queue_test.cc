@@ -35,8 +35,8 @@ class WriteQueueTest : public ::testing::Test {
   void Start(uint64_t memtable_bytes, SequenceNumber last_sequence,
              const std::array<int64_t, kCounterCount>& counters) {
     queue_ = std::make_unique<WriteQueue>(
-        WriteQueue::Settings{memtable_bytes, kLogBytes, kLogSecret}, recycler_, io::SystemClock(),
-        last_sequence, counters,
+        WriteQueue::Settings{memtable_bytes, kLogSecret, nullptr, nullptr}, recycler_,
+        io::SystemClock(), last_sequence, counters,
         [this](std::shared_ptr<MemTable> full, std::shared_ptr<MemTable> fresh, SequenceNumber last,
                FileNumber next_log) {
           EXPECT_TRUE(fresh->empty());

@@ -152,8 +152,10 @@ TEST_F(BadInputMount, UnknownAndMalformedOptions) {
   ExpectMountRefused("option commit: needs a value", "commit", 1);
   ExpectMountRefused("option ro: takes no value", "ro=1", 1);
   ExpectMountRefused("option transport", "transport=pigeon", 1);
-  ExpectMountRefused("not supported by this version", "compress=zstd", 1);
-  ExpectMountRefused("not supported by this version", "inline_max=4K", 1);
+  ExpectMountRefused("option compress: 'lz4' is out of range", "compress=lz4", 1);
+  ExpectMountRefused("option compress: 'zstd:20' is out of range", "compress=zstd:20", 1);
+  ExpectMountRefused("option inline_max", "inline_max=1G", 1);
+  ExpectMountRefused("not supported by this version", "remote_compactor=host:1", 1);
   ExpectMountRefused("exclude each other", "allow_other,allow_root", 1);
 }
 
@@ -177,7 +179,7 @@ TEST_F(BadInputMount, WrongCommandLines) {
 TEST_F(BadInputMount, CommandsOnWhatIsNoMount) {
   ExpectRefused({"umount", mount_->mountpoint()}, 2, "no terracefs is mounted");
   ExpectRefused({"umount", mount_->mountpoint() + "/missing"}, 2, "No such file");
-  for (const char* command : {"stats", "sync", "compact"}) {
+  for (const char* command : {"stats", "sync", "compact", "space"}) {
     ExpectRefused({command, mount_->mountpoint()}, 2, "not on a terracefs mount");
     ExpectRefused({command, mount_->mountpoint() + "/missing"}, 2, "No such file");
   }
@@ -257,7 +259,7 @@ TEST_F(BadInputMount, NoFuseDevice) {
 TEST_F(BadInputMount, EveryCommandHasHelpWithAnExample) {
   EXPECT_EQ(Terracefs({"--version"}).exit_code, 0);
   for (const char* command :
-       {"mkfs", "mount", "umount", "compact", "job", "stats", "config", "sync"}) {
+       {"mkfs", "mount", "umount", "compact", "job", "stats", "space", "config", "sync"}) {
     const ProcessResult result = Terracefs({command, "--help"});
     EXPECT_EQ(result.exit_code, 0) << command;
     EXPECT_NE(result.out.find("Example: terracefs"), std::string::npos) << command;

@@ -121,11 +121,13 @@ TEST_P(ControlMount, SettingsAreShownAndChanged) {
   EXPECT_EQ(Get("compaction_workers"), "2");
   EXPECT_EQ(Get("delete_deadline"), "10m");
   EXPECT_EQ(Get("compaction_rate"), "auto");
+  EXPECT_EQ(Get("compress"), "none");
   for (const auto& [key, value] :
        std::vector<std::pair<std::string, std::string>>{{"compaction_rate", "5M"},
                                                         {"compaction_workers", "3"},
                                                         {"delete_deadline", "1m"},
                                                         {"garbage_ratio", "0.5"},
+                                                        {"compress", "zstd:3"},
                                                         {"commit", "500ms"},
                                                         {"cache", "16M"},
                                                         {"log_level", "warn"}}) {
@@ -134,7 +136,7 @@ TEST_P(ControlMount, SettingsAreShownAndChanged) {
   }
   EXPECT_EQ(Run({"config", "list", mount_->mountpoint()}),
             "compaction_rate=5M\ncompaction_workers=3\ndelete_deadline=1m\ngarbage_ratio=0.5\n"
-            "commit=500ms\ncache=16M\nlog_level=warn\n");
+            "compress=zstd:3\ncommit=500ms\ncache=16M\nlog_level=warn\n");
   mount_->Umount();
 }
 
@@ -163,7 +165,9 @@ TEST_P(ControlMount, RefusedSettingsChangeNothing) {
   EXPECT_NE(Refusal({"config", "set", "frob", "2", path}, 1).find("no such setting 'frob'"),
             std::string::npos);
   Refusal({"config", "set", "memtable", "16M", path}, 1);
-  Refusal({"config", "set", "compress", "zstd", path}, 1);
+  EXPECT_NE(Refusal({"config", "set", "compress", "zstd:20", path}, 1).find("zstd:1 to zstd:19"),
+            std::string::npos);
+  Refusal({"config", "set", "inline_max", "4K", path}, 1);
   Refusal({"config", "set", "cache", path}, 1);
   Refusal({"config", "get", "frob", path}, 1);
   Refusal({"config", "get", path}, 1);

@@ -60,7 +60,7 @@ TEST_P(IoctlMount, WrongVersionsSizesAndValuesAreRefused) {
   EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), TERRACEFS_IOC_STATS, &stats)), EINVAL);
   std::vector<char> memory(16384, 1);
   for (const unsigned size : {0u, 1u, 4u, 63u, 4096u, 16383u}) {
-    for (const unsigned number : {1u, 2u, 3u, 5u, 7u}) {
+    for (const unsigned number : {1u, 2u, 3u, 4u, 5u, 7u}) {
       const unsigned long command = _IOC(_IOC_READ | _IOC_WRITE, TERRACEFS_IOC_MAGIC, number, size);
       EXPECT_EQ(ERRNO_OF(ioctl(file_.get(), command, memory.data())), EINVAL) << size;
     }

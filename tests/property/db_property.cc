@@ -1,8 +1,8 @@
-// The engine against std::map: random operations under random options, with flushes, compactions of
-// every kind (automatic, by level, on their own level, by range, for a reclaim goal; cancelled,
-// paused and resumed), snapshots, dead ranges and reopening in between. The engine's invariants are
-// checked throughout. SEED replays a run (but for what threads do meanwhile), OPERATIONS sets its
-// length.
+// The engine against std::map: random operations under random options, with values in tables and in
+// value files (every third seed: compressed), flushes, compactions of every kind (automatic, by
+// level, on their own level, by range, for a reclaim goal, with vacuum; cancelled, paused and
+// resumed), snapshots, dead ranges and reopening in between. The engine's invariants are checked
+// throughout. SEED replays a run (but for what threads do meanwhile), OPERATIONS sets its length.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -18,12 +18,23 @@
 #include "lsm/db.h"
 #include "tests/support/environment.h"
 #include "tests/support/sim_storage.h"
+#include "tests/support/test_page.h"
 
 namespace terracefs::lsm {
 namespace {
 
 using testing::FromEnvironment;
-using Model = std::map<std::string, std::string>;
+
+// What a key holds: bytes, or the page that a seed makes, so that the model stays small.
+struct ModelValue {
+  std::string bytes;
+  uint64_t page_seed = 0;
+};
+using Model = std::map<std::string, ModelValue>;
+
+std::string BytesOf(const ModelValue& value) {
+  return value.page_seed != 0 ? testing::TestPage(value.page_seed) : value.bytes;
+}
 
 // Sanitizers make every step about ten times as dear.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -42,7 +53,9 @@ std::string_view GroupOf(std::string_view key) { return key.substr(0, 9); }
 class DbWorkload {
  public:
   explicit DbWorkload(uint64_t seed)
-      : random_(seed), storage_(std::make_unique<testing::SimStorage>()) {}
+      : random_(seed),
+        compressed_(seed % 3 == 0),
+        storage_(std::make_unique<testing::SimStorage>()) {}
 
   void Run(uint64_t operation_count) {
     ASSERT_TRUE(Db::Create(Options(), *storage_).ok());
@@ -81,6 +94,10 @@ class DbWorkload {
     options.subcompactions_max = 1 + static_cast<int>(random_.Uniform(4));
     options.garbage_ratio = 0.05 + 0.1 * static_cast<double>(random_.Uniform(10));
     options.compaction_rate = random_.OneIn(10) ? 16 * io::kMiB : 0;
+    options.inline_max_bytes = random_.OneIn(2) ? 0 : 16 * io::kKiB;
+    options.value_file_bytes = uint64_t{1} << (14 + random_.Uniform(8));
+    options.open_value_file_count_max = 1 + random_.Uniform(40);
+    if (compressed_) options.value_zstd_level = static_cast<int>(random_.Uniform(4));
     return options;
   }
 
@@ -111,6 +128,26 @@ class DbWorkload {
     return value;
   }
 
+  // Puts up to a few pages into `batch`, whose keys the model has already without them; returns
+  // their bytes.
+  std::vector<std::string> PutPages(WriteBatch* batch) {
+    PageSeeds seeds;
+    const uint64_t count = 1 + (random_.OneIn(20) ? random_.Uniform(60) : random_.Uniform(4));
+    const uint64_t group = groups_.empty() ? 0 : groups_[random_.Uniform(groups_.size())];
+    const uint64_t first = random_.Uniform(50);
+    for (uint64_t i = 0; i < count; ++i) {
+      const bool plain = group == 0 || first + i >= 50 || random_.OneIn(4);
+      seeds.emplace_back(plain ? PlainKey() : GroupKey(group, first + i), random_.Next() | 1 << 20);
+    }
+    std::vector<std::string> pages;
+    for (const auto& [key, seed] : seeds) pages.push_back(testing::TestPage(seed));
+    for (size_t i = 0; i < seeds.size(); ++i) {
+      batch->PutPage(seeds[i].first, pages[i]);
+      model_[seeds[i].first] = {{}, seeds[i].second};
+    }
+    return pages;
+  }
+
   void WriteSome() {
     WriteBatch batch;
     const uint64_t entries = 1 + (random_.OneIn(10) ? random_.Uniform(40) : random_.Uniform(3));
@@ -124,14 +161,16 @@ class DbWorkload {
         const std::string key = GroupKey(group, random_.Uniform(50));
         const std::string value = Value();
         batch.Put(key, value);
-        model_[key] = value;
+        model_[key] = {value};
       } else {
         const std::string key = PlainKey();
         const std::string value = Value();
         batch.Put(key, value);
-        model_[key] = value;
+        model_[key] = {value};
       }
     }
+    std::vector<std::string> pages;  // until the batch is written
+    if (random_.OneIn(6)) pages = PutPages(&batch);
     const auto delta = static_cast<int64_t>(random_.Uniform(100)) - 50;
     batch.AddCounter(3, delta);
     counter_ += delta;
@@ -191,7 +230,7 @@ class DbWorkload {
     const auto expected = model.find(key);
     ASSERT_EQ(found.has_value(), expected != model.end()) << key;
     if (found) {
-      ASSERT_EQ(found->view(), expected->second) << key;
+      ASSERT_EQ(found->view(), BytesOf(expected->second)) << key;
     }
   }
 
@@ -213,6 +252,38 @@ class DbWorkload {
     }
     options.upper_bound = end;
     CompareRange(*model, options, begin, end);
+    if (begin < end) CompareScan(*model, options, begin, end);
+  }
+
+  // The same by Db::Scan, which stops somewhere, and puts some pages where it is told.
+  void CompareScan(const Model& model, const ReadOptions& options, const std::string& begin,
+                   const std::string& end) {
+    auto expected = model.lower_bound(begin);
+    uint64_t left = random_.OneIn(3) ? random_.Uniform(20) : UINT64_MAX;
+    std::string place(kValuePageBytes, '\0');
+    const bool with_place = random_.OneIn(2);
+    const auto place_of = [&](std::string_view key) -> std::byte* {
+      // One place serves for the last key only, as pages are read together.
+      const auto last = model.lower_bound(end);
+      const bool is_last = last != model.begin() && std::prev(last)->first == key;
+      return is_last ? reinterpret_cast<std::byte*>(place.data()) : nullptr;
+    };
+    bool stopped = false;
+    const io::Status status =
+        db_->Scan(options, begin, with_place ? Db::ScanPlace(place_of) : Db::ScanPlace(),
+                  [&](std::string_view key, std::string_view value) {
+                    const bool same = expected != model.end() && expected->first == key &&
+                                      key < end && BytesOf(expected->second) == value;
+                    EXPECT_TRUE(same) << key;
+                    if (!same) return false;
+                    ++expected;
+                    stopped = left-- == 0;
+                    return !stopped;
+                  });
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    if (stopped) return;
+    ASSERT_TRUE(expected == model.end() || expected->first >= end)
+        << expected->first << " was not visited";
   }
 
   void CompareRange(const Model& model, const ReadOptions& options, const std::string& begin,
@@ -223,7 +294,12 @@ class DbWorkload {
          ++expected) {
       ASSERT_TRUE(it->Valid()) << it->status().ToString() << " at " << expected->first;
       ASSERT_EQ(it->key(), expected->first);
-      ASSERT_EQ(it->value(), expected->second);
+      if (options.keys_only) {
+        // Without its value, or, where that lies with the key, perhaps with it.
+        ASSERT_TRUE(it->value().empty() || it->value() == BytesOf(expected->second));
+      } else {
+        ASSERT_EQ(it->value(), BytesOf(expected->second)) << expected->first;
+      }
       it->Next();
     }
     ASSERT_TRUE(it->status().ok()) << it->status().ToString();
@@ -232,6 +308,9 @@ class DbWorkload {
 
   void CheckAll() {
     CompareRange(model_, ReadOptions(), "p", "q");
+    ReadOptions keys_only;
+    keys_only.keys_only = true;
+    CompareRange(model_, keys_only, "p", "q");
     for (const uint64_t group : groups_) {
       CompareRange(model_, ReadOptions(), GroupKey(group, 0), GroupKey(group, 1000));
     }
@@ -259,6 +338,11 @@ class DbWorkload {
     if (random_.OneIn(2)) request.level = static_cast<int>(random_.Uniform(kLevelCount));
     request.self_level = random_.OneIn(3);
     if (random_.OneIn(3)) request.ranges = {{PlainKey(), ""}};
+    request.vacuum = random_.OneIn(2);
+    if (request.vacuum && random_.OneIn(2)) {
+      request = {};
+      request.vacuum = true;
+    }
     if (random_.OneIn(4)) {
       request = {};
       request.reclaim_bytes = 1 + random_.Uniform(io::kMiB);
@@ -306,9 +390,14 @@ class DbWorkload {
       ASSERT_TRUE(db_->Write(std::move(batch)).ok());
     }
     JobControl control;
-    ASSERT_TRUE(db_->Compact({}, control, nullptr).ok());
+    CompactionRequest request;
+    request.vacuum = true;
+    ASSERT_TRUE(db_->Compact(request, control, nullptr).ok());
     db_->WaitForQuiescence();
     EXPECT_EQ(db_->Stats().live_table_bytes, 0U);
+    const auto space = db_->Space();
+    ASSERT_TRUE(space.ok()) << space.status().ToString();
+    EXPECT_EQ(space->value_bytes, 0U);
   }
 
   void Step() {
@@ -329,7 +418,10 @@ class DbWorkload {
   void Flush() { ASSERT_TRUE(db_->Flush().ok()); }
   void Sync() { ASSERT_TRUE(db_->Sync().ok()); }
 
+  using PageSeeds = std::vector<std::pair<std::string, uint64_t>>;
+
   io::Random random_;
+  const bool compressed_;
   std::unique_ptr<testing::SimStorage> storage_;
   std::unique_ptr<Db> db_;
   Model model_;

@@ -164,7 +164,7 @@ class FsWorkload {
     const auto crashed = engine_->AfterCrash(random_.Next(), CrashMode::kRandom);
     auto mounted = FileSystem::Mount(crashed->db(), options_);
     ASSERT_TRUE(mounted.ok()) << mounted.status().ToString();
-    const auto messages = (*mounted)->CheckTree();
+    const auto messages = (*mounted)->CheckTree(/*read_data=*/true);
     ASSERT_TRUE(messages.ok()) << messages.status().ToString();
     for (const std::string& message : *messages) ADD_FAILURE() << message;
     mounted->reset();
@@ -708,7 +708,7 @@ class FsWorkload {
     CheckBelow(Known{kRootInode, kRootInode, 0}, 0);
     for (size_t i = 0; i < known_.size() && !Failed(); ++i) CheckNode(known_[i]);
     EXPECT_EQ(file_system_->LookupCountTotal(), model_->LookupCountTotal());
-    const auto messages = file_system_->CheckTree();
+    const auto messages = file_system_->CheckTree(/*read_data=*/true);
     ASSERT_TRUE(messages.ok()) << messages.status().ToString();
     for (const std::string& message : *messages) ADD_FAILURE() << message;
     if (!memory_) {

@@ -1,5 +1,5 @@
-// Stores written by earlier versions of this program must open for ever. tests/golden/lsm_v3 was
-// written by version 3 of the format, the oldest that is read. After a change of format, write
+// Stores written by earlier versions of this program must open for ever. tests/golden/lsm_v4 was
+// written by version 4 of the format, the oldest that is read. After a change of format, write
 // another beside it:
 //   TERRACEFS_WRITE_GOLDEN=tests/golden/lsm_vN regression_test --gtest_filter='GoldenStore*'
 #include <gtest/gtest.h>
@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "io/base/clock.h"
 #include "io/base/random.h"
@@ -25,7 +26,7 @@ namespace {
 
 using State = std::map<std::string, std::string>;
 
-constexpr char kGoldenDirectory[] = "tests/golden/lsm_v3";
+constexpr char kGoldenDirectory[] = "tests/golden/lsm_v4";
 
 Options GoldenOptions() {
   Options options;
@@ -34,6 +35,8 @@ Options GoldenOptions() {
   options.block_bytes = 1024;
   options.table_bytes = 8 * io::kKiB;
   options.commit_interval_ms = 0;
+  options.inline_max_bytes = 0;  // so that all pages go to value files
+  options.value_file_bytes = 64 * io::kKiB;
   options.disable_automatic_compaction = true;
   options.dynamic_levels = false;  // so that it has tables at three levels
   return options;
@@ -50,6 +53,15 @@ std::string Value(int i, int round) {
   return value;
 }
 
+// For a value file. The first ones do not compress, the others do.
+std::string Page(int i, int round) {
+  if (i >= 6) return std::string(kValuePageBytes, static_cast<char>('a' + i + round));
+  io::Random random(static_cast<uint64_t>(100 * i + round));
+  std::string page;
+  while (page.size() < kValuePageBytes) io::PutFixed64(&page, random.Next());
+  return page;
+}
+
 // The history of the store: overwritten, deleted and dead keys; tables at three levels; and batches
 // that are only in the log. With `db` null only what it leaves.
 State WriteHistory(Db* db) {
@@ -59,12 +71,25 @@ State WriteHistory(Db* db) {
     batch.Put(key, value);
     state[key] = value;
   };
+  std::vector<std::string> pages;  // until their batch is written
+  const auto put_pages = [&](int begin, int end, int round) {
+    for (int i = begin; i < end; ++i) {
+      state["page" + std::to_string(i)] = pages.emplace_back(Page(i, round));
+    }
+    for (int i = begin; i < end; ++i) {
+      batch.PutPage("page" + std::to_string(i), pages[static_cast<size_t>(i - begin)]);
+    }
+  };
   const auto commit = [&](bool flush, int levels) {
     batch.AddCounter(0, 1);
     batch.AddCounter(7, -1000);
-    if (db == nullptr) return batch.Clear();
+    if (db == nullptr) {
+      pages.clear();
+      return batch.Clear();
+    }
     lsm::JobControl never;
     EXPECT_TRUE(db->Write(std::exchange(batch, WriteBatch()), true).ok());
+    pages.clear();
     if (flush) {
       EXPECT_TRUE(db->Flush().ok());
     }
@@ -73,6 +98,7 @@ State WriteHistory(Db* db) {
   };
   for (int i = 0; i < 120; ++i) put(Key(i), Value(i, 1));
   for (int i = 0; i < 20; ++i) put("dead" + std::to_string(10 + i), "x");
+  put_pages(0, 6, 1);
   commit(true, 2);
   for (int i = 0; i < 120; i += 3) put(Key(i), Value(i, 2));
   for (int i = 1; i < 120; i += 10) {
@@ -81,10 +107,13 @@ State WriteHistory(Db* db) {
   }
   commit(true, 1);
   for (int i = 0; i < 120; i += 7) put(Key(i), Value(i, 3));
+  if (db != nullptr) db->SetValueCompression(1);
+  put_pages(4, 10, 3);
   batch.DropRange("dead", "deae");
   state.erase(state.lower_bound("dead"), state.lower_bound("deae"));
   commit(true, 0);
   for (int i = 0; i < 120; i += 11) put(Key(i), Value(i, 4));
+  put_pages(2, 3, 4);
   batch.Delete(Key(0));
   state.erase(Key(0));
   commit(false, 0);
@@ -132,10 +161,11 @@ void WriteGolden(const std::filesystem::path& directory) {
   const auto names = left->List();
   for (const std::string& name : *names) {
     std::string contents = *left->Contents(name);
-    if (name.starts_with("MANIFEST")) {
+    if (name.starts_with("MANIFEST") || name.ends_with(".blob")) {
       // What was allocated ahead is zeros, which a reader takes as the end, like the end of the
       // file.
-      contents.resize((contents.find_last_not_of('\0') + 16) / 16 * 16);
+      const size_t unit = name.ends_with(".blob") ? kValuePageBytes : 16;
+      contents.resize((contents.find_last_not_of('\0') + unit) / unit * unit);
     }
     std::ofstream(directory / name, std::ios::binary) << contents;
   }
@@ -186,14 +216,14 @@ TEST(GoldenStoreTest, TheFirstFormatStillOpensReadOnly) {
 TEST(GoldenStoreTest, AnOlderFormatIsRefusedByName) {
   const auto storage = LoadGolden();
   std::string current = *storage->Contents(kCurrentFileName);
-  ASSERT_TRUE(current.starts_with("terracefs-lsm 3\n")) << current;
-  current[14] = '2';
+  ASSERT_TRUE(current.starts_with("terracefs-lsm 4\n")) << current;
+  current[14] = '3';
   storage->PutContents(kCurrentFileName, current);
   const auto db = Db::Open(GoldenOptions(), *storage);
   ASSERT_FALSE(db.ok());
   EXPECT_TRUE(db.status().Is(io::StatusCode::kNotSupported)) << db.status().ToString();
   EXPECT_NE(db.status().ToString().find("another version"), std::string::npos);
-  EXPECT_NE(db.status().ToString().find("terracefs-lsm 2"), std::string::npos);
+  EXPECT_NE(db.status().ToString().find("terracefs-lsm 3"), std::string::npos);
 }
 
 }  // namespace

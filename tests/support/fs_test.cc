@@ -52,7 +52,7 @@ void FsTest::TearDown() {
 }
 
 std::string FsTest::Check() {
-  const auto messages = file_system_->CheckTree();
+  const auto messages = file_system_->CheckTree(/*read_data=*/true);
   if (!messages.ok()) return messages.status().ToString();
   std::string text;
   for (const std::string& message : *messages) text += message + "\n";

@@ -1,6 +1,7 @@
 #include "tests/support/memory_db.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "io/base/check.h"
@@ -17,7 +18,10 @@ using lsm::SequenceNumber;
 class MemoryDbIterator final : public lsm::Iterator {
  public:
   MemoryDbIterator(MemoryDb* db, const lsm::ReadOptions& options)
-      : db_(db), cache_only_(options.cache_only), upper_bound_(options.upper_bound) {
+      : db_(db),
+        cache_only_(options.cache_only),
+        keys_only_(options.keys_only),
+        upper_bound_(options.upper_bound) {
     pin_ = db->AcquireSnapshot();
     snapshot_ = std::min(options.snapshot, pin_);
   }
@@ -38,7 +42,10 @@ class MemoryDbIterator final : public lsm::Iterator {
     Move(std::string(key_), /*after=*/true);
   }
   std::string_view key() const override { return key_; }
-  std::string_view value() const override { return *value_; }
+  std::string_view value() const override {
+    if (keys_only_ && value_->size() == lsm::kValuePageBytes) return {};
+    return *value_;
+  }
   Status status() const override { return status_; }
 
  private:
@@ -62,6 +69,7 @@ class MemoryDbIterator final : public lsm::Iterator {
 
   MemoryDb* const db_;
   const bool cache_only_;
+  const bool keys_only_;
   const std::string_view upper_bound_;
   SequenceNumber pin_;
   SequenceNumber snapshot_;
@@ -114,6 +122,11 @@ uint64_t MemoryDb::write_count() const {
 uint64_t MemoryDb::written_bytes() const {
   io::MutexLock hold(mutex_);
   return written_bytes_;
+}
+
+uint64_t MemoryDb::page_put_count() const {
+  io::MutexLock hold(mutex_);
+  return page_put_count_;
 }
 
 uint64_t MemoryDb::read_count() const {
@@ -194,12 +207,15 @@ void MemoryDb::DropLocked(std::string_view begin, std::string_view end) {
 
 Status MemoryDb::Write(lsm::WriteBatch&& batch, bool /*durable*/) {
   lsm::WriteBatch taken = std::move(batch);
+  const size_t page_puts = taken.page_count();
+  taken.PutPagesInline();
   io::MutexLock hold(mutex_);
   if (write_failure_ && writes_until_failure_-- == 0) {
     return *std::exchange(write_failure_, std::nullopt);
   }
   ++write_count_;
   written_bytes_ += taken.bytes();
+  page_put_count_ += page_puts;
   return lsm::WriteBatch::ForEach(
       taken.representation(), taken.count(),
       [this](EntryKind kind, std::string_view key, std::string_view value)
@@ -241,6 +257,9 @@ Result<std::optional<lsm::PinnedValue>> MemoryDb::Get(const lsm::ReadOptions& op
   if (options.cache_only && BlocksLocked()) return Status::WouldBlock();
   Value value = FindLocked(key, options.snapshot);
   if (value == nullptr) return std::optional<lsm::PinnedValue>();
+  if (options.keys_only && value->size() == lsm::kValuePageBytes) {
+    return std::optional<lsm::PinnedValue>(std::in_place);
+  }
   const std::string_view view = *value;
   return std::optional<lsm::PinnedValue>(std::in_place, view, std::move(value));
 }
@@ -254,6 +273,22 @@ Result<std::vector<std::optional<lsm::PinnedValue>>> MemoryDb::MultiGet(
 
 std::unique_ptr<lsm::Iterator> MemoryDb::NewIterator(const lsm::ReadOptions& options) {
   return std::make_unique<MemoryDbIterator>(this, options);
+}
+
+Status MemoryDb::Scan(const lsm::ReadOptions& options, std::string_view begin,
+                      const ScanPlace& place, const ScanVisit& visit) {
+  const std::unique_ptr<lsm::Iterator> entries = NewIterator(options);
+  for (entries->Seek(begin); entries->Valid(); entries->Next()) {
+    std::string_view value = entries->value();
+    std::byte* const out =
+        place && value.size() == lsm::kValuePageBytes ? place(entries->key()) : nullptr;
+    if (out != nullptr) {
+      std::memcpy(out, value.data(), value.size());
+      value = {reinterpret_cast<const char*>(out), value.size()};
+    }
+    if (!visit(entries->key(), value)) return Status::Ok();
+  }
+  return entries->status();
 }
 
 int64_t MemoryDb::Counter(uint8_t id) const {

@@ -17,7 +17,8 @@ namespace terracefs::testing {
 
 // A Db in a std::map, for tests of what stands on one. It takes the promise of DropRange by its
 // word: the range is really erased, and a CHECK fails if it is written or looked up again. (An
-// iterator may pass over it from outside.) Everything is durable at once. Safe from any thread.
+// iterator may pass over it from outside.) Everything is durable at once. With keys_only no value
+// of a page's size is given. Safe from any thread.
 class MemoryDb final : public lsm::Db {
  public:
   MemoryDb() = default;
@@ -36,8 +37,9 @@ class MemoryDb final : public lsm::Db {
   void SetStalled(bool stalled);
   uint64_t write_count() const;
   uint64_t written_bytes() const;
-  uint64_t read_count() const;    // Get, and MultiGet per key
-  std::string last_seek() const;  // where an iterator was last sent to
+  uint64_t page_put_count() const;  // WriteBatch::PutPage
+  uint64_t read_count() const;      // Get, and MultiGet per key
+  std::string last_seek() const;    // where an iterator was last sent to
   // Every live key.
   std::vector<std::string> Keys() const;
   // Past all checks and counters, to damage things.
@@ -57,6 +59,8 @@ class MemoryDb final : public lsm::Db {
   io::Result<std::vector<std::optional<lsm::PinnedValue>>> MultiGet(
       const lsm::ReadOptions& options, std::span<const std::string> keys) override;
   std::unique_ptr<lsm::Iterator> NewIterator(const lsm::ReadOptions& options) override;
+  io::Status Scan(const lsm::ReadOptions& options, std::string_view begin, const ScanPlace& place,
+                  const ScanVisit& visit) override;
   int64_t Counter(uint8_t id) const override;
   lsm::SequenceNumber AcquireSnapshot() override;
   void ReleaseSnapshot(lsm::SequenceNumber snapshot) override;
@@ -74,6 +78,9 @@ class MemoryDb final : public lsm::Db {
   void SetGarbageRatio(double /*ratio*/) override {}
   void SetDeleteDeadline(int64_t /*ms*/) override {}
   void SetCommitInterval(int64_t /*ms*/) override {}
+  void SetValueCompression(int) override {}
+  io::Result<lsm::SpaceStats> Space() override { return space_; }
+  void SetSpace(const lsm::SpaceStats& space) { space_ = space; }
   void SetCacheBytes(uint64_t /*bytes*/) override {}
   lsm::DbStats Stats() const override { return {}; }
 
@@ -105,6 +112,7 @@ class MemoryDb final : public lsm::Db {
   lsm::SequenceNumber sequence_ GUARDED_BY(mutex_) = 0;
   uint64_t write_count_ GUARDED_BY(mutex_) = 0;
   uint64_t written_bytes_ GUARDED_BY(mutex_) = 0;
+  uint64_t page_put_count_ GUARDED_BY(mutex_) = 0;
   uint64_t read_count_ GUARDED_BY(mutex_) = 0;
   std::string last_seek_ GUARDED_BY(mutex_);
   uint64_t would_block_one_in_ GUARDED_BY(mutex_) = 0;
@@ -113,6 +121,7 @@ class MemoryDb final : public lsm::Db {
   std::optional<io::Status> write_failure_ GUARDED_BY(mutex_);
   bool stalled_ GUARDED_BY(mutex_) = false;
   std::atomic<uint64_t> room_bytes_{uint64_t{1} << 40};
+  lsm::SpaceStats space_;
 };
 
 }  // namespace terracefs::testing

@@ -13,7 +13,7 @@ namespace terracefs::testing {
 
 // What a FileSystem must do, in the plainest way: maps in memory, no store, one thread, never
 // waits. Inode numbers are its own; everything else must come out equal, cookies and block counts
-// included. Of CheckTree and Sync it knows nothing.
+// included. Of CheckTree, UnlinkedPageCount and Sync it knows nothing.
 class ModelFs final : public fs::FileSystem {
  public:
   ModelFs(const io::Clock& clock, fs::AtimePolicy atime, uint32_t uid, uint32_t gid);
@@ -61,7 +61,10 @@ class ModelFs final : public fs::FileSystem {
   io::Status RemoveXattr(const fs::OpContext& context, fs::InodeNumber ino,
                          std::string_view name) override;
   io::Result<fs::SpaceUsage> StatFs() override { return fs::SpaceUsage{}; }
-  io::Result<std::vector<std::string>> CheckTree() override { return std::vector<std::string>(); }
+  io::Result<uint64_t> UnlinkedPageCount() override { return uint64_t{0}; }
+  io::Result<std::vector<std::string>> CheckTree(bool /*read_data*/) override {
+    return std::vector<std::string>();
+  }
   uint64_t LookupCountTotal() const override;
 
  private:

@@ -32,6 +32,10 @@ class ScriptedCompactionDb final : public lsm::Db {
     io::MutexLock lock(mutex_);
     stats_ = stats;
   }
+  void SetSpace(const lsm::SpaceStats& space) {
+    io::MutexLock lock(mutex_);
+    space_ = space;
+  }
   uint64_t cache_bytes() const {
     io::MutexLock lock(mutex_);
     return cache_bytes_;
@@ -68,6 +72,22 @@ class ScriptedCompactionDb final : public lsm::Db {
   }
   std::unique_ptr<lsm::Iterator> NewIterator(const lsm::ReadOptions& options) override {
     return db_.NewIterator(options);
+  }
+  io::Status Scan(const lsm::ReadOptions& options, std::string_view begin, const ScanPlace& place,
+                  const ScanVisit& visit) override {
+    return db_.Scan(options, begin, place, visit);
+  }
+  void SetValueCompression(int level) override {
+    io::MutexLock lock(mutex_);
+    value_zstd_level_ = level;
+  }
+  int value_zstd_level() const {
+    io::MutexLock lock(mutex_);
+    return value_zstd_level_;
+  }
+  io::Result<lsm::SpaceStats> Space() override {
+    io::MutexLock lock(mutex_);
+    return space_;
   }
   int64_t Counter(uint8_t id) const override { return db_.Counter(id); }
   lsm::SequenceNumber AcquireSnapshot() override { return db_.AcquireSnapshot(); }
@@ -117,7 +137,9 @@ class ScriptedCompactionDb final : public lsm::Db {
   mutable io::Mutex mutex_;
   lsm::CompactionRequest request_ GUARDED_BY(mutex_);
   lsm::DbStats stats_ GUARDED_BY(mutex_);
+  lsm::SpaceStats space_ GUARDED_BY(mutex_);
   uint64_t cache_bytes_ GUARDED_BY(mutex_) = 0;
+  int value_zstd_level_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace terracefs::testing

@@ -1,11 +1,13 @@
 #include "fs/control/control.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <cstring>
 #include <vector>
 
+#include "fs/schema/limits.h"
 #include "io/base/random.h"
 #include "tests/support/scripted_compaction_db.h"
 #include "tests/support/sim_storage.h"
@@ -118,7 +120,7 @@ TEST_F(ControlTest, CompactionChecksEveryField) {
     EXPECT_EQ(Call(TERRACEFS_IOC_COMPACT, &data), EINVAL) << level;
   }
   terracefs_compact data = Compact();
-  for (const uint64_t flags : {uint64_t{8}, uint64_t{1} << 32, UINT64_MAX}) {
+  for (const uint64_t flags : {uint64_t{16}, uint64_t{1} << 32, UINT64_MAX}) {
     data.flags = flags;
     EXPECT_EQ(Call(TERRACEFS_IOC_COMPACT, &data), EINVAL) << flags;
   }
@@ -189,6 +191,13 @@ TEST_F(ControlTest, WhatIsAskedForReachesTheEngine) {
   EXPECT_TRUE(asked.self_level);
   EXPECT_EQ(asked.reclaim_bytes, 12345u);
   EXPECT_TRUE(asked.ranges.empty());
+  EXPECT_FALSE(asked.vacuum);
+
+  data = Compact();
+  data.flags = TERRACEFS_COMPACT_VACUUM;
+  ASSERT_EQ(Call(TERRACEFS_IOC_COMPACT, &data), 0);
+  Finished(data.job);
+  EXPECT_TRUE(db_.last_request().vacuum);
 
   data = Compact();
   data.flags = TERRACEFS_COMPACT_PATH;
@@ -241,21 +250,24 @@ TEST_F(ControlTest, JobsAreListedOneByOne) {
 }
 
 TEST_F(ControlTest, SettingsTakeEffectAndShowIt) {
-  const std::pair<const char*, const char*> values[] = {{"compaction_rate", "5M"},
-                                                        {"compaction_rate", "0"},
-                                                        {"compaction_workers", "3"},
-                                                        {"delete_deadline", "90s"},
-                                                        {"garbage_ratio", "0.5"},
-                                                        {"commit", "500ms"},
-                                                        {"cache", "8M"},
-                                                        {"log_level", "warn"},
-                                                        {"log_level", "info"}};
+  const std::pair<const char*, const char*> values[] = {
+      {"compaction_rate", "5M"},  {"compaction_rate", "0"}, {"compaction_workers", "3"},
+      {"delete_deadline", "90s"}, {"garbage_ratio", "0.5"}, {"compress", "zstd:7"},
+      {"commit", "500ms"},        {"cache", "8M"},          {"log_level", "warn"},
+      {"log_level", "info"}};
   for (const auto& [key, value] : values) {
     EXPECT_EQ(Set(key, value), 0) << key;
     EXPECT_EQ(Get(key), value);
   }
   EXPECT_EQ(db_.cache_bytes(), 8 * io::kMiB);
   EXPECT_EQ(db_.Stats().commit_interval_ms, 500);
+  EXPECT_EQ(db_.value_zstd_level(), 7);
+  EXPECT_EQ(Set("compress", "zstd"), 0);
+  EXPECT_EQ(Get("compress"), "zstd:1");
+  EXPECT_EQ(db_.value_zstd_level(), 1);
+  EXPECT_EQ(Set("compress", "none"), 0);
+  EXPECT_EQ(Get("compress"), "none");
+  EXPECT_EQ(db_.value_zstd_level(), 0);
   EXPECT_EQ(Set("commit", "60s", 0), 0);
   EXPECT_EQ(Get("commit"), "1m") << "in the largest unit";
 }
@@ -277,7 +289,8 @@ TEST_F(ControlTest, ARefusedSettingChangesNothing) {
                                                      {"cache", "1"},
                                                      {"log_level", "loud"},
                                                      {"memtable", "16M"},
-                                                     {"compress", "none"},
+                                                     {"compress", "zstd:20"},
+                                                     {"inline_max", "4K"},
                                                      {"log_file", "/tmp/x"},
                                                      {"ro", ""},
                                                      {"", ""},
@@ -310,9 +323,9 @@ TEST_F(ControlTest, AllSettingsAreListed) {
   ASSERT_EQ(Call(TERRACEFS_IOC_CONFIG, &data, kStranger), 0);
   std::vector<std::string> keys;
   for (uint64_t i = 0; i < data.count; ++i) keys.emplace_back(data.setting[i].key);
-  EXPECT_EQ(keys,
-            (std::vector<std::string>{"compaction_rate", "compaction_workers", "delete_deadline",
-                                      "garbage_ratio", "commit", "cache", "log_level"}));
+  EXPECT_EQ(keys, (std::vector<std::string>{"compaction_rate", "compaction_workers",
+                                            "delete_deadline", "garbage_ratio", "compress",
+                                            "commit", "cache", "log_level"}));
 }
 
 TEST_F(ControlTest, TheLimiterModeFollowsTheSetting) {
@@ -363,6 +376,95 @@ TEST_F(ControlTest, StatisticsSayWhatEachLevelTook) {
   EXPECT_EQ(data.job_reason[1].count, 11u);
 }
 
+class SpaceControlTest : public ControlTest {
+ protected:
+  terracefs_space Space() {
+    terracefs_space data{};
+    data.version = TERRACEFS_IOC_VERSION;
+    EXPECT_EQ(Call(TERRACEFS_IOC_SPACE, &data, kStranger), 0);
+    EXPECT_EQ(data.live_bytes + data.tombstone_bytes + data.blob_garbage_bytes +
+                  data.open_unlinked_bytes + data.obsolete_file_bytes + data.log_bytes +
+                  data.spare_bytes + data.metadata_bytes,
+              data.physical_bytes);
+    return data;
+  }
+  // What an inode with so many pages leaves while it is still known to the kernel.
+  void LeaveOrphan(const char* name, size_t page_count) {
+    const OpContext context{.uid = kOwner, .gid = kOwner};
+    const auto made = file_system_->MakeNode(context, kRootInode, name, S_IFREG | 0600, 0);
+    ASSERT_TRUE(made.ok());
+    const std::string data(page_count * kPageBytes, 'x');
+    ASSERT_TRUE(file_system_->Write(context, made->ino, 0, io::AsBytes(data), false).ok());
+    ASSERT_TRUE(file_system_->Unlink(context, kRootInode, name).ok());
+  }
+  static lsm::SpaceStats Stats() {
+    return {.table_bytes = 1'000'000,
+            .table_garbage_bytes = 300'000,
+            .log_bytes = 50'000,
+            .value_bytes = 900'000,
+            .value_garbage_bytes = 200'000,
+            .value_spare_bytes = 40'000,
+            .obsolete_bytes = 30'000,
+            .physical_bytes = 2'230'000};
+  }
+};
+
+TEST_F(SpaceControlTest, AllBytesAreSomewhere) {
+  db_.SetSpace(Stats());
+  db_.SetCompactionRate(150'000);
+  const terracefs_space space = Space();
+  EXPECT_EQ(space.capacity_bytes, file_system_->StatFs()->capacity_bytes);
+  EXPECT_EQ(space.live_bytes, 1'600'000u);
+  EXPECT_EQ(space.physical_bytes, 2'230'000u);
+  EXPECT_EQ(space.tombstone_bytes, 300'000u);
+  EXPECT_EQ(space.blob_garbage_bytes, 200'000u);
+  EXPECT_EQ(space.open_unlinked_bytes, 0u);
+  EXPECT_EQ(space.obsolete_file_bytes, 30'000u);
+  EXPECT_EQ(space.log_bytes, 50'000u);
+  EXPECT_EQ(space.spare_bytes, 40'000u);
+  EXPECT_EQ(space.metadata_bytes, 10'000u);
+  EXPECT_EQ(space.rate, 150'000u);
+  EXPECT_EQ(space.eta_s, 4u) << "half a MB at that rate, rounded up";
+}
+
+TEST_F(SpaceControlTest, WithoutGarbageOrLimitNothingIsWaitedFor) {
+  db_.SetCompactionRate(150'000);
+  EXPECT_EQ(Space().eta_s, 0u);
+  db_.SetSpace(Stats());
+  db_.SetCompactionRate(0);
+  EXPECT_EQ(Space().rate, 0u);
+  EXPECT_EQ(Space().eta_s, 0u);
+}
+
+TEST_F(SpaceControlTest, UnlinkedFilesThatAreOpenAreNotLive) {
+  db_.SetSpace(Stats());
+  LeaveOrphan("a", 10);
+  LeaveOrphan("b", 20);
+  terracefs_space space = Space();
+  EXPECT_EQ(space.open_unlinked_bytes, 30 * kPageBytes);
+  EXPECT_EQ(space.live_bytes, 1'600'000 - 30 * kPageBytes);
+
+  // All pages of the store, and they take less than their size: compressed.
+  lsm::SpaceStats stats = Stats();
+  stats.table_bytes = stats.table_garbage_bytes = 0;
+  stats.value_bytes = 30 * kPageBytes / 4;
+  stats.physical_bytes = stats.value_bytes + 320'000;
+  db_.SetSpace(stats);
+  space = Space();
+  EXPECT_EQ(space.open_unlinked_bytes, 30 * kPageBytes / 4);
+  EXPECT_EQ(space.live_bytes, 0u);
+}
+
+TEST_F(SpaceControlTest, FieldsAreChecked) {
+  terracefs_space data{};
+  data.version = TERRACEFS_IOC_VERSION;
+  data.flags = 1;
+  EXPECT_EQ(Call(TERRACEFS_IOC_SPACE, &data), EINVAL);
+  data.flags = 0;
+  data.reserved[15] = 1;
+  EXPECT_EQ(Call(TERRACEFS_IOC_SPACE, &data), EINVAL);
+}
+
 TEST_F(ControlTest, SyncIsForEverybody) {
   terracefs_sync data{};
   data.version = TERRACEFS_IOC_VERSION;
@@ -386,14 +488,14 @@ TEST_F(ControlTest, FramesThatDoNotFitAreRefused) {
   EXPECT_EQ(errno_of(TERRACEFS_IOC_STATS, bytes, bytes.size() - 1), EINVAL);
   EXPECT_EQ(errno_of(TERRACEFS_IOC_STATS, bytes, 0), EINVAL);
   EXPECT_EQ(errno_of(_IOR(TERRACEFS_IOC_MAGIC, 3, terracefs_stats), bytes, bytes.size()), EINVAL);
-  EXPECT_EQ(errno_of(_IOWR(TERRACEFS_IOC_MAGIC, 4, terracefs_stats), bytes, bytes.size()), ENOTTY);
+  EXPECT_EQ(errno_of(_IOWR(TERRACEFS_IOC_MAGIC, 6, terracefs_stats), bytes, bytes.size()), ENOTTY);
   EXPECT_EQ(errno_of(0x5401, bytes, bytes.size()), ENOTTY);
 }
 
 TEST_F(ControlTest, RandomRequestsNeverCrash) {
   io::Random random(20260101);
-  const unsigned long known[] = {TERRACEFS_IOC_COMPACT, TERRACEFS_IOC_JOB, TERRACEFS_IOC_STATS,
-                                 TERRACEFS_IOC_SYNC, TERRACEFS_IOC_CONFIG};
+  const unsigned long known[] = {TERRACEFS_IOC_COMPACT, TERRACEFS_IOC_JOB,    TERRACEFS_IOC_STATS,
+                                 TERRACEFS_IOC_SYNC,    TERRACEFS_IOC_CONFIG, TERRACEFS_IOC_SPACE};
   for (int i = 0; i < 20'000; ++i) {
     uint32_t command = static_cast<uint32_t>(known[random.Uniform(std::size(known))]);
     if (random.OneIn(4)) command ^= 1u << random.Uniform(32);

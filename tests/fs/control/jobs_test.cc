@@ -83,6 +83,21 @@ TEST(JobsTest, WhatAFlushAddsIsNotHeldAgainstTheCompaction) {
   EXPECT_EQ(WaitForEnd(jobs, *jobs.StartCompaction({})).bytes_reclaimed, 900u);
 }
 
+TEST(JobsTest, WhatValueFilesGiveBackCounts) {
+  ScriptedCompactionDb* self = nullptr;
+  ScriptedCompactionDb db([&](lsm::JobControl&, const Progress& progress) {
+    self->live_table_bytes = 900;
+    self->SetSpace({.value_bytes = 2'100, .value_garbage_bytes = 100});
+    progress({"value files", 0, 1, 3'000, 3'000, 3'000, 2'200});
+    return io::Status::Ok();
+  });
+  self = &db;
+  db.live_table_bytes = 1000;
+  db.SetSpace({.value_bytes = 2'000, .value_garbage_bytes = 1'000});
+  Jobs jobs(db, io::SystemClock());
+  EXPECT_EQ(WaitForEnd(jobs, *jobs.StartCompaction({})).bytes_reclaimed, 900u);
+}
+
 TEST(JobsTest, GrowthIsNotNegativeReclaim) {
   ScriptedCompactionDb* self = nullptr;
   ScriptedCompactionDb db([&](lsm::JobControl&, const Progress&) {

@@ -1,6 +1,7 @@
 // Reading, writing, truncating.
 #include <cerrno>
 
+#include "fs/schema/keys.h"
 #include "tests/support/fs_test.h"
 
 namespace terracefs::fs {
@@ -103,6 +104,62 @@ TEST_P(DataMemoryTest, AFullPageIsOverwrittenBlindly) {
   ASSERT_EQ(Write(file_, kPageBytes, std::string(2 * kPageBytes, 'y')), 0);
   ASSERT_EQ(Write(file_, 4 * kPageBytes, "appended"), 0);
   EXPECT_EQ(engine_->memory()->read_count(), before);
+}
+
+TEST_P(DataMemoryTest, WhateverIsAWholePageIsPutAsOne) {
+  const auto puts_of = [&](uint64_t offset, size_t bytes) {
+    const uint64_t before = engine_->memory()->page_put_count();
+    EXPECT_EQ(Write(file_, offset, std::string(bytes, 'x')), 0);
+    return engine_->memory()->page_put_count() - before;
+  };
+  EXPECT_EQ(puts_of(0, 4 * kPageBytes), 4U);
+  EXPECT_EQ(puts_of(4 * kPageBytes, 100), 0U);
+  EXPECT_EQ(puts_of(4 * kPageBytes + 100, kPageBytes), 1U);  // one is full now, one begins
+  EXPECT_EQ(puts_of(10, 2 * kPageBytes), 3U);                // both ends are patched
+  EXPECT_EQ(puts_of(100, 10), 1U);
+  EXPECT_EQ(Read(file_, 0, 50'000), std::string(5 * kPageBytes + 100, 'x'));
+}
+
+TEST_P(DataMemoryTest, AnEmptyPageReadsAsZeros) {
+  ASSERT_EQ(Write(file_, 0, std::string(4 * kPageBytes, 'x')), 0);
+  engine_->memory()->PutRaw(ExtentKey(file_.value, 1), "");
+  std::string expected(4 * kPageBytes, 'x');
+  expected.replace(kPageBytes, kPageBytes, kPageBytes, '\0');
+  EXPECT_EQ(Read(file_, 0, 50'000), expected);
+  EXPECT_EQ(Read(file_, kPageBytes + 1, 10), std::string(10, '\0'));
+  ASSERT_EQ(Write(file_, kPageBytes + 5, "y"), 0);
+  expected[kPageBytes + 5] = 'y';
+  EXPECT_EQ(Read(file_, 0, 50'000), expected);
+  EXPECT_EQ(Blocks(), 32U);
+}
+
+TEST_P(DataTest, EveryAlignmentReadsTheSame) {
+  std::string expected(12 * kPageBytes, '\0');
+  const auto write = [&](uint64_t offset, size_t bytes, char letter) {
+    ASSERT_EQ(Write(file_, offset, std::string(bytes, letter)), 0);
+    expected.replace(offset, bytes, bytes, letter);
+  };
+  // Whole pages, one with a short end before a hole, one inside a hole.
+  write(0, 3 * kPageBytes, 'a');
+  write(5 * kPageBytes, 100, 'b');
+  write(8 * kPageBytes, 2 * kPageBytes + 50, 'c');
+  ASSERT_EQ(Truncate(file_, expected.size()), 0);
+  for (const uint64_t offset : {0UL, 1UL, 4095UL, 4096UL, 9000UL, 20480UL, 20600UL, 36864UL}) {
+    for (const size_t bytes : {1UL, 4096UL, 8192UL, 8193UL, 12288UL, 20000UL, 49152UL}) {
+      EXPECT_EQ(Read(file_, offset, bytes), expected.substr(offset, bytes))
+          << bytes << " at " << offset;
+    }
+  }
+}
+
+TEST_P(DataMemoryTest, WritingIntoHolesCountsEachPageOnce) {
+  ASSERT_EQ(Truncate(file_, 20 * kPageBytes), 0);
+  ASSERT_EQ(Write(file_, 3 * kPageBytes, std::string(kPageBytes, 'x')), 0);
+  ASSERT_EQ(Write(file_, 7 * kPageBytes + 9, "y"), 0);
+  ASSERT_EQ(Write(file_, 2 * kPageBytes + 1, std::string(5 * kPageBytes, 'z')), 0);
+  EXPECT_EQ(Pages(), 6U);
+  ASSERT_EQ(Write(file_, 2 * kPageBytes + 1, std::string(5 * kPageBytes, 'w')), 0);
+  EXPECT_EQ(Pages(), 6U);
 }
 
 TEST_P(DataTest, WhatATruncationCutDoesNotComeBack) {

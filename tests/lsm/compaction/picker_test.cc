@@ -39,6 +39,7 @@ class PickerTest : public ::testing::Test {
     context.quarantined = &quarantined_;
     context.compact_pointers = &pointers_;
     context.level0_only = level0_only_;
+    context.values = values_ ? &*values_ : nullptr;
     return context;
   }
   std::optional<CompactionPlan> Pick() const { return PickCompaction(Context()); }
@@ -49,25 +50,13 @@ class PickerTest : public ::testing::Test {
     running.inputs[0] = {shape_.version->files(level)[index]};
     in_use_.Register(running);
   }
-  // What is picked, as reason, levels and tables: "size 1>2 [2]+[5]", "move ..." if it is one.
+  // What is picked, as reason, levels and tables.
   std::string Picked() const { return Text(Pick()); }
-  static std::string Text(const std::optional<CompactionPlan>& plan) {
-    if (!plan) return "nothing";
-    std::string text = plan->kind == Kind::kMove ? "move " : "";
-    text += std::string(plan->reason) + " " + std::to_string(plan->level) + ">" +
-            std::to_string(plan->output_level) + " [" + List(plan->inputs[0]) + "]";
-    if (!plan->inputs[1].empty()) text += "+[" + List(plan->inputs[1]) + "]";
-    return text;
-  }
+  static std::string Text(const std::optional<CompactionPlan>& plan) { return PlanText(plan); }
 
- private:
-  static std::string List(const std::vector<FileRef>& files) {
-    std::string text;
-    for (const FileRef& file : files) text += " " + std::to_string(file->number);
-    return text.empty() ? text : text.substr(1);
-  }
-
- protected:
+  // Before the tables: it outlives them.
+  ValueStore value_store_;
+  std::vector<ValueFileRef> value_files_;
   Options options_;
   Shape shape_{Version::Empty(), std::make_shared<DropRangeSet>(), 0};
   RangesInUse in_use_;
@@ -76,6 +65,7 @@ class PickerTest : public ::testing::Test {
   bool level0_only_ = false;
   int64_t now_seconds_ = 1000;
   SequenceNumber smallest_snapshot_ = kSequenceMax;
+  std::optional<ValueScope> values_;
 };
 
 // A table of ten entries and 1000 bytes with so many tombstones, the oldest of that second.
@@ -173,6 +163,47 @@ TEST_F(PickerTest, TriggersComeInTheirOrder) {
   EXPECT_EQ(next(), "move size 2>3 [20]") << "level 1 waits for an overfull level 2 (B6)";
   EXPECT_EQ(next(), "garbage 4>4 [40]");
   EXPECT_EQ(next(), "reads 4>5 [60]+[50]");
+  EXPECT_EQ(next(), "nothing");
+}
+
+// Level 0 and the deadline come before value files, and those before the levels below.
+TEST_F(PickerTest, VacuumHasItsPlaceInTheOrder) {
+  options_.l0_slowdown_trigger = 4;
+  options_.value_file_bytes = 1000;
+  values_.emplace();
+  TableSpec referring{20, "c", "d", 10};
+  referring.value_uses = {{7, 1000, 0}};
+  TableSpec scattered{70, "s", "t", 10};
+  scattered.value_uses = {{8, 9000, 0}};
+  scattered.value_pages = 2000;
+  scattered.value_runs = 1000;
+  value_files_ = {value_store_.files().Add(7, 20'000), value_store_.files().Add(8, 9000)};
+  TableSpec worn{60, "u", "v", 1000};
+  worn.wasted_reads = 1'000'000;
+  SetTables({{0, {90, "a", "b"}},
+             {0, {91, "a", "b"}},
+             {1, {10, "c", "d", 500'000}},
+             {2, referring},
+             {3, WithTombstones(31, "g", "h", 1, 1)},
+             {4, PartlyDead(40, "q", "r", 990, 400)},
+             {4, worn},
+             {5, scattered},
+             {5, {75, "u", "u"}}});
+  SetDrops({{"q", "qq"}});
+  value_store_.Attach(*shape_.version);
+  values_->full_file_bytes = 1 << 20;
+  values_->quiet = true;
+  const auto next = [this] {
+    const auto plan = Pick();
+    if (plan) in_use_.Register(*plan);
+    return Text(plan);
+  };
+  EXPECT_EQ(next(), "deadline 3>3 [31]");
+  EXPECT_EQ(next(), "level 0 0>1 [91 90]");
+  EXPECT_EQ(next(), "vacuum 2>2 [20]");
+  EXPECT_EQ(next(), "garbage 4>4 [40]") << "level 1 is blocked by 20";
+  EXPECT_EQ(next(), "reads 4>5 [60]+[75]");
+  EXPECT_EQ(next(), "value order 5>5 [70]");
   EXPECT_EQ(next(), "nothing");
 }
 

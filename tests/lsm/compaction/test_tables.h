@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,11 +13,13 @@
 
 #include "io/base/clock.h"
 #include "io/rate_limiter.h"
+#include "lsm/compaction/ranges_in_use.h"
 #include "lsm/compaction/table_set_writer.h"
 #include "lsm/file_names.h"
 #include "lsm/manifest/version.h"
 #include "lsm/table/block_cache.h"
 #include "lsm/table/table_cache.h"
+#include "lsm/values/value_files.h"
 #include "tests/support/environment.h"
 #include "tests/support/sim_storage.h"
 
@@ -37,6 +40,9 @@ struct TableSpec {
   uint64_t dead_bytes = 0;
   uint64_t tombstone_block_bytes = 0;
   uint64_t wasted_reads = 0;
+  std::vector<ValueUse> value_uses = {};
+  uint64_t value_pages = 0;
+  uint64_t value_runs = 0;
 };
 
 inline FileRef MakeTable(const TableSpec& spec) {
@@ -58,6 +64,9 @@ inline FileRef MakeTable(const TableSpec& spec) {
   info.smallest = MakeInternalKey(spec.smallest, sequence, EntryKind::kValue);
   info.largest = MakeInternalKey(spec.largest, sequence, EntryKind::kValue);
   info.smallest_sequence = info.largest_sequence = sequence;
+  info.value_uses = spec.value_uses;
+  info.value_pages = spec.value_pages;
+  info.value_runs = spec.value_runs;
   return file;
 }
 
@@ -81,6 +90,47 @@ inline std::vector<FileNumber> Numbers(const std::vector<FileRef>& files) {
   for (const FileRef& file : files) numbers.push_back(file->number);
   return numbers;
 }
+
+// "size 1>2 [2]+[5]", "move ..." if it is one; nothing: "nothing".
+inline std::string PlanText(const std::optional<CompactionPlan>& plan) {
+  if (!plan) return "nothing";
+  const auto list = [](const std::vector<FileRef>& files) {
+    std::string text;
+    for (const FileNumber number : Numbers(files)) {
+      text += (text.empty() ? "" : " ") + std::to_string(number);
+    }
+    return "[" + text + "]";
+  };
+  std::string text = plan->kind == CompactionPlan::Kind::kMove ? "move " : "";
+  text += std::string(plan->reason) + " " + std::to_string(plan->level) + ">" +
+          std::to_string(plan->output_level) + " " + list(plan->inputs[0]);
+  if (!plan->inputs[1].empty()) text += "+" + list(plan->inputs[1]);
+  return text;
+}
+
+// Value files that tables can refer to; there is nothing on the disk. Outlives the tables.
+class ValueStore {
+ public:
+  // Gives the tables of a version the files that they refer to. What is unknown is empty.
+  void Attach(const Version& version) {
+    for (int level = 0; level < kLevelCount; ++level) {
+      for (const FileRef& table : version.files(level)) Attach(table.get());
+    }
+  }
+  void Attach(FileMeta* table) {
+    table->value_files.clear();
+    for (const ValueUse& use : table->info.value_uses) {
+      ValueFileRef file = files_.Find(use.file);
+      if (file == nullptr) file = files_.Add(use.file, 0);
+      table->value_files.push_back(std::move(file));
+    }
+  }
+  ValueFiles& files() { return files_; }
+
+ private:
+  testing::SimStorage storage_;
+  ValueFiles files_{storage_, 10};
+};
 
 // A key that sorts like its number.
 inline std::string KeyOf(uint64_t number) {
@@ -181,17 +231,25 @@ class JobBench {
   TableOptions& table_options() { return table_options_; }  // of WriteTable
   io::RateLimiter& limiter() { return limiter_; }
   const JobEnvironment& environment() { return environment_; }
+  ValueFiles& value_files() { return value_files_; }
 
  private:
   testing::SimStorage storage_;
+  ValueFiles value_files_{storage_, 100};
   Options options_;
   TableOptions table_options_;
   BlockCache blocks_{io::kMiB};
   TableCache tables_{storage_, blocks_, 100};
   io::RateLimiter limiter_{0, io::SystemClock()};
   std::atomic<FileNumber> next_number_{1};  // the parts of a merge ask at once
-  JobEnvironment environment_{storage_, options_, tables_, limiter_,
-                              [this] { return next_number_++; }};
+  JobEnvironment environment_{storage_,
+                              options_,
+                              tables_,
+                              limiter_,
+                              [this] { return next_number_++; },
+                              value_files_,
+                              [] { return 0; },
+                              [this] { return options_.value_file_bytes; }};
 };
 
 }  // namespace terracefs::lsm::compaction_test

@@ -196,13 +196,13 @@ TEST_F(VersionSetTest, CurrentIsReadWithCare) {
   const Case cases[] = {
       {"", io::StatusCode::kCorruption},
       {"rocksdb\n", io::StatusCode::kCorruption},
-      {"terracefs-lsm 3\n", io::StatusCode::kCorruption},
-      {"terracefs-lsm 3\nMANIFEST-000002", io::StatusCode::kCorruption},
-      {"terracefs-lsm 3\nMANIFEST-000002\nmore\n", io::StatusCode::kCorruption},
-      {"terracefs-lsm 3\n000002.sst\n", io::StatusCode::kCorruption},
-      {"terracefs-lsm 3\n../MANIFEST-000002\n", io::StatusCode::kCorruption},
-      {"terracefs-lsm 2\nMANIFEST-000002\n", io::StatusCode::kNotSupported},
-      {"terracefs-lsm 30\nMANIFEST-000002\n", io::StatusCode::kNotSupported},
+      {"terracefs-lsm 4\n", io::StatusCode::kCorruption},
+      {"terracefs-lsm 4\nMANIFEST-000002", io::StatusCode::kCorruption},
+      {"terracefs-lsm 4\nMANIFEST-000002\nmore\n", io::StatusCode::kCorruption},
+      {"terracefs-lsm 4\n000002.sst\n", io::StatusCode::kCorruption},
+      {"terracefs-lsm 4\n../MANIFEST-000002\n", io::StatusCode::kCorruption},
+      {"terracefs-lsm 3\nMANIFEST-000002\n", io::StatusCode::kNotSupported},
+      {"terracefs-lsm 40\nMANIFEST-000002\n", io::StatusCode::kNotSupported},
       {std::string(300, 'x'), io::StatusCode::kCorruption},
   };
   for (const Case& c : cases) {
@@ -215,7 +215,7 @@ TEST_F(VersionSetTest, CurrentIsReadWithCare) {
               std::string::npos)
         << status.ToString();
   }
-  storage_->PutContents(kCurrentFileName, "terracefs-lsm 3\nMANIFEST-000099\n");
+  storage_->PutContents(kCurrentFileName, "terracefs-lsm 4\nMANIFEST-000099\n");
   EXPECT_FALSE(OpenStatus().ok()) << "names a manifest that is not there";
 }
 

@@ -29,7 +29,8 @@ TEST(TableBuilderTest, InfoSaysWhatWentIn) {
   model[Key("a", 3)] = "older";
   model[Key("b", 5, EntryKind::kDelete)] = time_2000;
   model[Key("c", 4, EntryKind::kDelete)] = time_1000;
-  model[Key("d", 7, EntryKind::kReference)] = "reference";
+  const std::string reference = ReferenceValue(12, 300);
+  model[Key("d", 7, EntryKind::kReference)] = reference;
   OpenedTable table(model);
   for (const TableInfo& info : {table.info, table.reader->info()}) {
     EXPECT_EQ(info.entry_count, 5U);
@@ -37,13 +38,36 @@ TEST(TableBuilderTest, InfoSaysWhatWentIn) {
     EXPECT_EQ(info.oldest_tombstone_seconds, 1000);
     EXPECT_EQ(info.hidden_count, 1U);
     EXPECT_EQ(info.tombstone_block_bytes, 0U) << "two of five";
-    EXPECT_EQ(info.raw_bytes, 5 * 9 + 5 + 5 + 8 + 8 + 9U);
+    EXPECT_EQ(info.raw_bytes, 5 * 9 + 5 + 5 + 8 + 8 + reference.size());
     EXPECT_EQ(info.smallest, Key("a", 9));
     EXPECT_EQ(info.largest, Key("d", 7, EntryKind::kReference));
     EXPECT_EQ(info.smallest_sequence, 3U);
     EXPECT_EQ(info.largest_sequence, 9U);
     EXPECT_EQ(info.file_bytes, table.content().size());
   }
+}
+
+TEST(TableBuilderTest, UsesOfValueFilesAreCounted) {
+  Model model;
+  model[Key("a", 5, EntryKind::kReference)] = ReferenceValue(12, 300);
+  model[Key("a", 4, EntryKind::kReference)] = ReferenceValue(12, 301);  // hidden, counts as well
+  model[Key("b", 5)] = "inline";
+  model[Key("c", 5, EntryKind::kReference)] = ReferenceValue(12, 302);
+  model[Key("d", 5, EntryKind::kReference)] = ReferenceValue(7, 303);
+  model[Key("e", 5, EntryKind::kReference)] = ReferenceValue(12, 10, true);
+  OpenedTable table(model);
+  for (const TableInfo& info : {table.info, table.reader->info()}) {
+    EXPECT_EQ(info.value_pages, 5U);
+    EXPECT_EQ(info.value_runs, 3U) << "300 to 302, 303 of another file, 10";
+    EXPECT_EQ(info.value_uses, (std::vector<ValueUse>{{7, 4096, 304}, {12, 3 * 4096 + 2048, 303}}));
+  }
+}
+
+TEST(TableBuilderTest, BadReferencesAreRefused) {
+  MemoryStorage storage;
+  TableBuilder builder = MakeBuilder(storage);
+  const io::Status status = builder.Add(Key("d", 7, EntryKind::kReference), "reference");
+  EXPECT_TRUE(status.Is(io::StatusCode::kCorruption)) << status.ToString();
 }
 
 // Those through which a scan walks without finding anything.
@@ -215,12 +239,13 @@ TEST(TableBuilderTest, BytesAreAsInTheFormatDescription) {
       {0x00e0, "00 00 00 00 00 00 00 22 00 00 00 00 00 00 00 06"},
       {0x00f0, "00 00 00 00 00 00 00 07 00 00 00 00 00 00 00 0b"},
       {0x0100, "64 69 72 02 07 00 00 00 00 00 00 0c 64 69 72 74"},
-      {0x0110, "01 06 00 00 00 00 00 00 01 00 00 00 e7 fa a3 b0"},
+      {0x0110, "01 06 00 00 00 00 00 00 00 00 00 01 00 00 00 d5"},
+      {0x0120, "15 43 bd 00 00 00 00 00 00 00 00 00 00 00 00 00"},
       {0x0fb0, "00 00 00 00 00 00 00 00 35 00 00 00 00 00 00 00"},
       {0x0fc0, "68 00 00 00 00 00 00 00 a5 00 00 00 00 00 00 00"},
       {0x0fd0, "12 00 00 00 00 00 00 00 bf 00 00 00 00 00 00 00"},
-      {0x0fe0, "59 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00"},
-      {0x0ff0, "02 00 00 00 fc f7 87 d9 74 72 66 74 61 62 6c 65"},
+      {0x0fe0, "5c 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00"},
+      {0x0ff0, "03 00 00 00 0d 74 8e ee 74 72 66 74 61 62 6c 65"},
   };
   std::string expected(4096, '\0');
   for (const auto& [offset, row] : kRows) {

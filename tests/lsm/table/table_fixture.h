@@ -48,6 +48,23 @@ inline Model Pages(uint64_t count) {
   return model;
 }
 
+// The value of an entry that refers to a plain page, or to a page of a compressed record.
+inline std::string ReferenceValue(FileNumber file, uint64_t page, bool compressed = false) {
+  ValueReference reference;
+  reference.file = file;
+  reference.page = page;
+  reference.crc = static_cast<uint32_t>(page * 2654435761U);
+  if (compressed) {
+    reference.codec = ValueCodec::kZstd;
+    reference.record_bytes = 5000;
+    reference.record_pages = 4;
+    reference.index = 1;
+  }
+  std::string value;
+  reference.AppendTo(&value);
+  return value;
+}
+
 inline std::string TableName(FileNumber number) { return FileName(FileKind::kTable, number); }
 
 inline io::Result<TableInfo> WriteTable(io::Storage& storage, FileNumber number, const Model& model,

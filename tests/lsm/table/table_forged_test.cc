@@ -32,9 +32,12 @@ struct Forger {
   // Honest values for everything.
   explicit Forger(std::vector<Entries> blocks_in) : blocks(std::move(blocks_in)) {
     std::string_view last;
+    ValueReference last_reference;
     for (const Entries& block : blocks) {
       for (const auto& [key, value] : block) {
-        CountEntry(key, value, last.empty() || UserKey(last) != UserKey(key), &info);
+        EXPECT_TRUE(CountEntry(key, value, last.empty() || UserKey(last) != UserKey(key),
+                               &last_reference, &info)
+                        .ok());
         last = key;
         filter_keys.emplace_back(UserKey(key));
       }

@@ -49,6 +49,8 @@ Model RandomModel(io::Random& random) {
       if (kind == EntryKind::kDelete) {
         value.clear();
         io::PutFixed64(&value, 1 + random.Uniform(1000000));
+      } else if (kind == EntryKind::kReference) {
+        value = ReferenceValue(1 + random.Uniform(5), random.Uniform(100), random.OneIn(2));
       }
       // One entry per key and sequence, as in a real history.
       if (!model.contains(Key(user_key, sequence, EntryKind::kDelete)) &&

@@ -1,4 +1,4 @@
-#include "lsm/table/compression.h"
+#include "lsm/compression.h"
 
 #include <gtest/gtest.h>
 

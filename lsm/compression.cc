@@ -1,4 +1,4 @@
-#include "lsm/table/compression.h"
+#include "lsm/compression.h"
 
 #include <fmt/format.h>
 #include <zstd.h>
@@ -18,10 +18,14 @@ struct FreeContext {
 }  // namespace
 
 bool Compress(std::string_view input, int zstd_level, std::string* output) {
+  return CompressWithin(input, zstd_level, input.size() - input.size() / 8, output);
+}
+
+bool CompressWithin(std::string_view input, int zstd_level, size_t bytes_max, std::string* output) {
   thread_local const std::unique_ptr<ZSTD_CCtx, FreeContext> context(ZSTD_createCCtx());
   CHECK(context != nullptr);
   // With no room for a poor result zstd gives up early instead of finishing it.
-  output->resize(input.size() - input.size() / 8);
+  output->resize(bytes_max);
   const size_t bytes = ZSTD_compressCCtx(context.get(), output->data(), output->size(),
                                          input.data(), input.size(), zstd_level);
   if (ZSTD_isError(bytes)) return false;
