@@ -144,6 +144,11 @@ class FileSystem {
   // `flags`: 0, RENAME_NOREPLACE or RENAME_EXCHANGE.
   virtual io::Status Rename(const OpContext& context, InodeNumber parent, std::string_view name,
                             InodeNumber new_parent, std::string_view new_name, uint32_t flags) = 0;
+  // `observer(ino, bytes)` is called at the end of every Unlink and Rename that took the last name of
+  // a file which somebody still holds; `bytes` is its size, no lock is held. Not while other methods
+  // are called.
+  using UnlinkObserver = std::function<void(InodeNumber ino, uint64_t bytes)>;
+  virtual void SetUnlinkObserver(UnlinkObserver observer) = 0;
   virtual io::Result<std::string> ReadLink(const OpContext& context, InodeNumber ino) = 0;
 
   // Bytes read: less than asked for only at the end of the file. Holes read as zeros.

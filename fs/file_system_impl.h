@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fs/file_system.h"
@@ -50,6 +51,9 @@ class FileSystemImpl final : public FileSystem {
                              std::string_view name) override;
   io::Status Rename(const OpContext& context, InodeNumber parent, std::string_view name,
                     InodeNumber new_parent, std::string_view new_name, uint32_t flags) override;
+  void SetUnlinkObserver(UnlinkObserver observer) override {
+    unlink_observer_ = std::move(observer);
+  }
   io::Result<std::string> ReadLink(const OpContext& context, InodeNumber ino) override;
   io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;
@@ -108,7 +112,12 @@ class FileSystemImpl final : public FileSystem {
   // Takes one link, the only one of a directory. True if the inode became an orphan: after the
   // commit call FinishUnlink with it, once no lock is held.
   bool StageUnlink(Inode& inode, int64_t now_ns, Transaction* transaction);
-  void FinishUnlink(InodeNumber orphan);
+  // A file without names that somebody holds.
+  struct Orphan {
+    InodeNumber ino;
+    uint64_t bytes = 0;
+  };
+  void FinishUnlink(const Orphan& orphan);
   io::Status RemoveEntry(const OpContext& context, InodeNumber parent, std::string_view name,
                          bool directory);
   // Takes the entry out of its directory's keys and counts.
@@ -122,7 +131,7 @@ class FileSystemImpl final : public FileSystem {
   io::Status LockRenameEnds(const OpContext& context, RenameEnds* ends);
   io::Status CheckRename(const OpContext& context, const RenameEnds& ends, bool* nothing_to_do);
   io::Status CheckNotInside(const OpContext& context, InodeNumber directory, InodeNumber inside);
-  io::Status CommitRename(const OpContext& context, RenameEnds* ends, InodeNumber* orphan);
+  io::Status CommitRename(const OpContext& context, RenameEnds* ends, std::optional<Orphan>* orphan);
   static void StageMove(const RenameEnds& ends, int64_t now_ns, Transaction* transaction);
   static void StageExchange(const RenameEnds& ends, int64_t now_ns, Transaction* transaction);
 
@@ -148,6 +157,7 @@ class FileSystemImpl final : public FileSystem {
   // Renames that give a directory a new parent: holds the shape of the tree still.
   InodeLock rename_lock_;
   std::unique_ptr<Orphans> orphans_;  // null if read-only
+  UnlinkObserver unlink_observer_;
 };
 
 // What a record says to the outside.

@@ -1,6 +1,7 @@
 // Where the bytes of the store are, and how large its parts should be.
 #include <algorithm>
 
+#include "io/base/log.h"
 #include "lsm/compaction/garbage.h"
 #include "lsm/compaction/value_garbage.h"
 #include "lsm/db_impl.h"
@@ -142,6 +143,30 @@ void DbImpl::SettleHints(const Version& version, const ValueScope& scope) {
   if (dead != plausible) dead_hint_bytes_.fetch_add(plausible - dead);
 }
 
+// The file that writers append to is never collected. It is ended, although it is not full, if most
+// of it is garbage: nobody may write for a long time.
+void DbImpl::EndWastedValueFile(const Version& version, const ValueScope& scope) {
+  constexpr uint64_t kWastedBytesMin = ValueLog::kAllocationBytes;
+  const FileNumber active = value_log_ ? value_log_->active_file() : 0;
+  const ValueFileRef file = active == 0 ? nullptr : value_files_.Find(active);
+  if (file == nullptr || file->bytes() < kWastedBytesMin) return;
+  const auto unflushed = scope.unflushed.find(active);
+  uint64_t used = unflushed == scope.unflushed.end() ? 0 : unflushed->second;
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& table : version.files(level)) {
+      for (const ValueUse& use : table->info.value_uses) {
+        if (use.file == active) used += use.bytes;
+      }
+    }
+  }
+  const uint64_t wasted = file->bytes() > used ? file->bytes() - used : 0;
+  if (wasted < kWastedBytesMin || wasted < used) return;
+  io::Status status = value_log_->EndFile();
+  // Until then the log itself holds it.
+  if (status.ok()) status = value_log_->Sync();
+  if (!status.ok()) io::LsmLog().warn("ending a value file of garbage: {}", status.ToString());
+}
+
 void DbImpl::RefreshValueGarbage() {
   const Shape shape = versions_.shape();
   ValueScope scope;
@@ -150,6 +175,7 @@ void DbImpl::RefreshValueGarbage() {
     scope = ScopeLocked(*shape.version);
   }
   SettleHints(*shape.version, scope);
+  EndWastedValueFile(*shape.version, scope);
   const ValueGarbage garbage =
       MeasureValueGarbage(*shape.version, scope, garbage_ratio_.load(),
                           FullValueFileBytes(0, options_.value_file_bytes));

@@ -205,7 +205,7 @@ void FileSystemImpl::StageExchange(const RenameEnds& ends, int64_t now_ns,
 }
 
 Status FileSystemImpl::CommitRename(const OpContext& context, RenameEnds* ends,
-                                    InodeNumber* orphan) {
+                                    std::optional<Orphan>* orphan) {
   const int64_t now_ns = Now();
   Transaction transaction(db_, context.may_wait);
   InodeRecord& moved = transaction.Edit(ends->locks[ends->source.ino]);
@@ -224,7 +224,10 @@ Status FileSystemImpl::CommitRename(const OpContext& context, RenameEnds* ends,
     orphaned = StageUnlink(ends->locks[ends->target->ino], now_ns, &transaction);
   }
   TRY(transaction.Commit());
-  if (orphaned) *orphan = ends->target->ino;
+  if (orphaned) {
+    const InodeNumber target = ends->target->ino;
+    *orphan = {target, ends->locks[target].record().size};
+  }
   return Status::Ok();
 }
 
@@ -239,7 +242,7 @@ Status FileSystemImpl::Rename(const OpContext& context, InodeNumber parent, std:
   for (const std::string_view part : {name, new_name}) {
     if (part == "." || part == "..") return Status::Posix(EBUSY);
   }
-  InodeNumber orphan;
+  std::optional<Orphan> orphan;
   {
     RenameEnds ends{.parent = parent,
                     .name = name,
@@ -257,7 +260,7 @@ Status FileSystemImpl::Rename(const OpContext& context, InodeNumber parent, std:
     if (nothing_to_do) return Status::Ok();
     TRY(CommitRename(context, &ends, &orphan));
   }
-  if (orphan != InodeNumber{}) FinishUnlink(orphan);
+  if (orphan) FinishUnlink(*orphan);
   return Status::Ok();
 }
 

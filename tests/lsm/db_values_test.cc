@@ -752,6 +752,32 @@ TEST_P(DbValuesTest, FilesAreVacuumedByThemselves) {
   ASSERT_NO_FATAL_FAILURE(CheckInvariants());
 }
 
+// Nobody writes any more, and nothing that is left fills the file that is written to.
+TEST_P(DbValuesTest, AnUnfinishedFileOfGarbageGoesByItself) {
+  options_.disable_automatic_compaction = false;
+  options_.value_file_bytes = 256 * io::kMiB;
+  options_.memtable_bytes = 32 * io::kMiB;
+  ASSERT_NO_FATAL_FAILURE(Reopen());
+  for (int i = 0; i < 5000; i += 50) {
+    PageModel pages;
+    for (int j = i; j < i + 50; ++j) pages["g01" + Key(j)] = 2 * ++seed_;
+    ASSERT_TRUE(Write(pages).ok());
+  }
+  ASSERT_NO_FATAL_FAILURE(Fill(0, 16));
+  ASSERT_GT(BlobBytes(), 16 * io::kMiB);
+  WriteBatch batch;
+  batch.DropRange("g01", "g02");
+  ASSERT_TRUE(db_->Write(std::move(batch)).ok());
+  model_.erase(model_.lower_bound("g01"), model_.lower_bound("g02"));
+  ASSERT_NO_FATAL_FAILURE(Flush());
+  EXPECT_TRUE(Eventually([&] {
+    clock_.AdvanceNs(1'000'000'000);  // nobody has written for a while
+    return BlobBytes() <= 2 * LiveBytes();
+  })) << BlobBytes();
+  ASSERT_NO_FATAL_FAILURE(CheckContents());
+  ASSERT_NO_FATAL_FAILURE(CheckInvariants());
+}
+
 // ---- Faults -----------------------------------------------------------------------------------
 
 // Whatever fails in the middle of it: all can be read, now, after it is tried again and after a

@@ -44,6 +44,7 @@ class ModelFs final : public fs::FileSystem {
                              std::string_view name) override;
   io::Status Rename(const fs::OpContext& context, fs::InodeNumber parent, std::string_view name,
                     fs::InodeNumber new_parent, std::string_view new_name, uint32_t flags) override;
+  void SetUnlinkObserver(UnlinkObserver /*observer*/) override {}
   io::Result<std::string> ReadLink(const fs::OpContext& context, fs::InodeNumber ino) override;
   io::Result<size_t> Read(const fs::OpContext& context, fs::InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;

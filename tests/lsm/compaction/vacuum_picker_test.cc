@@ -274,8 +274,11 @@ TEST_F(VacuumPickTest, WhatOnlyLevel0OrMemtablesReferToIsNotPickedAgainAndAgain)
   SetFiles({{5, 4 * kMiB}});
   scope_.quiet = true;
   SetTables({Table(0, 1, "a", "b", {Use(5, kMiB)})});
-  EXPECT_EQ(Picked(), "nothing") << "nothing presses";
+  EXPECT_EQ(Picked(), "move level 0 0>1 [1]") << "from there it can be moved";
   EXPECT_EQ(PickedByHand(0.05), "nothing");
+  scope_.quiet = false;
+  EXPECT_EQ(Picked(), "nothing") << "nothing presses";
+  scope_.quiet = true;
   SetTables({Table(2, 1, "a", "b", {})});
   scope_.unflushed = {{5, kMiB}};
   EXPECT_EQ(Picked(), "nothing");
