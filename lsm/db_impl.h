@@ -232,7 +232,7 @@ class DbImpl final : public Db, private ReadSampler {
   void ObserveQuiet() EXCLUDES(jobs_mutex_);
   void RefreshValueGarbage() EXCLUDES(jobs_mutex_);
   void SettleHints(const Version& version, const ValueScope& scope);
-  void EndWastedValueFile(const Version& version, const ValueScope& scope);
+  void EndWastedValueFile(const Version& version, const ValueScope& scope) EXCLUDES(jobs_mutex_);
 
   const Options options_;
   io::Storage& storage_;

@@ -164,7 +164,12 @@ void DbImpl::EndWastedValueFile(const Version& version, const ValueScope& scope)
   io::Status status = value_log_->EndFile();
   // Until then the log itself holds it.
   if (status.ok()) status = value_log_->Sync();
-  if (!status.ok()) io::LsmLog().warn("ending a value file of garbage: {}", status.ToString());
+  if (!status.ok()) {
+    io::LsmLog().warn("ending a value file of garbage: {}", status.ToString());
+    return;
+  }
+  io::MutexLock lock(jobs_mutex_);
+  work_wanted_.NotifyAll();
 }
 
 void DbImpl::RefreshValueGarbage() {
