@@ -324,17 +324,13 @@ DbImpl::JobSlot::~JobSlot() {
 
 ValueScope DbImpl::ScopeLocked(const Version& version) const {
   ValueScope scope;
-  uint64_t newer = 0;
-  for (const ValueUse& use : UnflushedUses()) {
-    scope.unflushed[use.file] = use.bytes;
-    newer += use.bytes;
-  }
-  for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
-    for (const FileRef& table : version.files(level)) newer += ValueBytes(*table);
-  }
+  for (const ValueUse& use : UnflushedUses()) scope.unflushed[use.file] = use.bytes;
+  scope.newer_bytes = NewerValueBytes(version, scope.unflushed);
   // Each newer entry hides one older one at most.
   const auto hidden = static_cast<double>(hidden_hint_bytes_.load(std::memory_order_relaxed));
-  if (newer > 0) scope.hidden_share = std::clamp(hidden / static_cast<double>(newer), 0.0, 1.0);
+  if (scope.newer_bytes > 0) {
+    scope.hidden_share = std::clamp(hidden / static_cast<double>(scope.newer_bytes), 0.0, 1.0);
+  }
   scope.dead_bytes =
       static_cast<uint64_t>(std::max<int64_t>(dead_hint_bytes_.load(std::memory_order_relaxed), 0));
   const FileNumber active = value_log_ ? value_log_->active_file() : 0;

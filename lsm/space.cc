@@ -123,13 +123,8 @@ void DbImpl::ObserveQuiet() {
 // Hints that cannot be true any more, because what they were of was not in value files, say, must
 // not press for ever.
 void DbImpl::SettleHints(const Version& version, const ValueScope& scope) {
-  uint64_t newer = 0;
-  for (const auto& [file, bytes] : scope.unflushed) newer += bytes;
-  for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
-    for (const FileRef& table : version.files(level)) newer += ValueBytes(*table);
-  }
   const int64_t hidden = hidden_hint_bytes_.load(std::memory_order_relaxed);
-  const int64_t possible = std::clamp<int64_t>(hidden, 0, static_cast<int64_t>(newer));
+  const int64_t possible = std::clamp<int64_t>(hidden, 0, static_cast<int64_t>(scope.newer_bytes));
   if (hidden != possible) hidden_hint_bytes_.fetch_add(possible - hidden);
   const int64_t dead = dead_hint_bytes_.load(std::memory_order_relaxed);
   // What memtables drop is known to their flush only.

@@ -22,16 +22,6 @@ uint64_t Scaled(uint64_t bytes, double factor) {
   return static_cast<uint64_t>(static_cast<double>(bytes) * factor);
 }
 
-// What newer entries of the levels above the deepest are taken to hide.
-uint64_t HiddenBytes(const Version& version, double hidden_share) {
-  const int deepest = std::max(version.DeepestLevel(), 1);
-  uint64_t above = 0;
-  for (int level = 0; level < deepest; ++level) {
-    for (const FileRef& table : version.files(level)) above += ValueBytes(*table);
-  }
-  return Scaled(above, std::clamp(hidden_share, 0.0, 1.0));
-}
-
 }  // namespace
 
 uint64_t ValueBytes(const FileMeta& table) {
@@ -45,6 +35,16 @@ uint64_t DeadValueBytes(const FileMeta& file) {
   const double share = static_cast<double>(file.dead_bytes.load(std::memory_order_relaxed)) /
                        static_cast<double>(std::max<uint64_t>(file.info.file_bytes, 1));
   return static_cast<uint64_t>(std::min(share, 1.0) * static_cast<double>(ValueBytes(file)));
+}
+
+uint64_t NewerValueBytes(const Version& version, const std::map<FileNumber, uint64_t>& unflushed) {
+  uint64_t bytes = 0;
+  for (const auto& [file, file_bytes] : unflushed) bytes += file_bytes;
+  // Level 0 is never the deepest: its tables hide each other's entries.
+  for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
+    for (const FileRef& table : version.files(level)) bytes += ValueBytes(*table);
+  }
+  return bytes;
 }
 
 std::vector<ValueFileGarbage> MeasureValueFiles(const Version& version) {
@@ -70,9 +70,8 @@ std::vector<ValueFileGarbage> MeasureValueFiles(const Version& version) {
 ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope,
                                  double garbage_ratio, uint64_t smallest_full_bytes) {
   ValueGarbage garbage;
-  uint64_t unflushed_bytes = 0;
-  for (const auto& [number, bytes] : scope.unflushed) unflushed_bytes += bytes;
-  uint64_t used = unflushed_bytes;
+  uint64_t used = 0;
+  for (const auto& [number, bytes] : scope.unflushed) used += bytes;
   for (ValueFileGarbage file : MeasureValueFiles(version)) {
     used += file.used_bytes;
     const auto unflushed = scope.unflushed.find(file.file);
@@ -85,9 +84,7 @@ ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope
     }
   }
   garbage.unknown_bytes =
-      std::min(HiddenBytes(version, scope.hidden_share) +
-                   Scaled(unflushed_bytes, scope.hidden_share) + scope.dead_bytes,
-               used);
+      std::min(Scaled(scope.newer_bytes, scope.hidden_share) + scope.dead_bytes, used);
   garbage.live_bytes = used - garbage.unknown_bytes;
   garbage.limit_bytes =
       std::max(Scaled(garbage.live_bytes + garbage.GarbageBytes(), garbage_ratio * kLimitShare),

@@ -41,19 +41,20 @@ class VacuumPickTest : public ::testing::Test {
     shape_.version = MakeVersion(tables);
     store_.Attach(*shape_.version);
   }
-  PickContext Context() const {
+  PickContext Context() {
+    scope_.newer_bytes = NewerValueBytes(*shape_.version, scope_.unflushed);
     PickContext context{shape_, options_, in_use_};
     context.quarantined = &quarantined_;
     context.values = &scope_;
     return context;
   }
-  std::optional<CompactionPlan> Pick() const { return PickVacuum(Context()); }
-  std::string Picked() const { return PlanText(Pick()); }
-  Files Moved() const {
+  std::optional<CompactionPlan> Pick() { return PickVacuum(Context()); }
+  std::string Picked() { return PlanText(Pick()); }
+  Files Moved() {
     const auto plan = Pick();
     return plan ? plan->moved_value_files : Files();
   }
-  std::string PickedByHand(double share_min, FileNumber limit = kFileNumberMax) const {
+  std::string PickedByHand(double share_min, FileNumber limit = kFileNumberMax) {
     return PlanText(PickManualVacuum(Context(), share_min, limit));
   }
   void TakeTable(int level, size_t index) {
@@ -126,7 +127,7 @@ TEST_F(VacuumPickTest, GarbageThatIsTooThinIsNotVacuumedHoweverItPresses) {
   SetFiles({{7, 100 * kMiB}, {8, 50 * kMiB}});
   SetTables(
       {Table(1, 2, "a", "b", {Use(8, 50 * kMiB)}), Table(2, 1, "a", "b", {Use(7, 95 * kMiB)})});
-  const ValueGarbage garbage = MeasureValueGarbage(*shape_.version, scope_, 0.3, kMiB);
+  const ValueGarbage garbage = MeasureValueGarbage(*shape_.version, *Context().values, 0.3, kMiB);
   EXPECT_TRUE(garbage.presses);
   EXPECT_EQ(Picked(), "nothing") << "merges have to find what is hidden";
 }
@@ -350,7 +351,7 @@ class ScatteredPickTest : public VacuumPickTest {
     table.spec.value_runs = runs;
     return table;
   }
-  std::string Picked() const { return PlanText(PickScattered(Context())); }
+  std::string Picked() { return PlanText(PickScattered(Context())); }
 };
 
 TEST_F(ScatteredPickTest, NeighboursWhoseValuesLieScatteredArePutInOrderWhileQuiet) {
@@ -447,6 +448,7 @@ class StoreModel {
   void Work() {
     for (uint64_t steps = 0;; ++steps) {
       scope_.writing = {log_->number()};
+      scope_.newer_bytes = NewerValueBytes(*shape_.version, scope_.unflushed);
       RangesInUse in_use;
       PickContext context{shape_, options_, in_use};
       context.values = &scope_;

@@ -24,7 +24,8 @@ class ValueGarbageTest : public ::testing::Test {
     version_ = MakeVersion(tables);
     store_.Attach(*version_);
   }
-  ValueGarbage Measure(double ratio = 0.3, uint64_t smallest_full_bytes = 0) const {
+  ValueGarbage Measure(double ratio = 0.3, uint64_t smallest_full_bytes = 0) {
+    scope_.newer_bytes = NewerValueBytes(*version_, scope_.unflushed);
     return MeasureValueGarbage(*version_, scope_, ratio, smallest_full_bytes);
   }
 
@@ -84,6 +85,8 @@ TEST_F(ValueGarbageTest, WhatLiesAboveTheDeepestLevelHidesWhatIsBelow) {
   EXPECT_EQ(Measure().unknown_bytes, 1000U);
   EXPECT_EQ(Measure().live_bytes, 11'000U);
   EXPECT_EQ(Measure().known_bytes, 0U);
+  scope_.unflushed = {{7, 3000}};
+  EXPECT_EQ(Measure().unknown_bytes, 2500U) << "what memtables refer to hides, too";
 }
 
 TEST_F(ValueGarbageTest, Level0IsNeverTheBottom) {
