@@ -322,9 +322,15 @@ DbImpl::JobSlot::~JobSlot() {
   db_.work_wanted_.NotifyAll();
 }
 
-ValueScope DbImpl::ScopeLocked(const Version& version) const {
-  ValueScope scope;
+DbImpl::PickInputs DbImpl::PickInputsLocked() const {
+  PickInputs inputs;
+  ValueScope& scope = inputs.values;
+  // Memtables before the version: what is flushed in between then counts twice, and garbage is
+  // found a little later. The other way round it would count nowhere, and live values be moved for
+  // nothing.
   for (const ValueUse& use : UnflushedUses()) scope.unflushed[use.file] = use.bytes;
+  inputs.shape = versions_.shape();
+  const Version& version = *inputs.shape.version;
   scope.newer_bytes = NewerValueBytes(version, scope.unflushed);
   // Each newer entry hides one older one at most.
   const auto hidden = static_cast<double>(hidden_hint_bytes_.load(std::memory_order_relaxed));
@@ -335,17 +341,23 @@ ValueScope DbImpl::ScopeLocked(const Version& version) const {
       static_cast<uint64_t>(std::max<int64_t>(dead_hint_bytes_.load(std::memory_order_relaxed), 0));
   const FileNumber active = value_log_ ? value_log_->active_file() : 0;
   if (active != 0) scope.writing.insert(active);
-  scope.avoided = avoided_value_files_;
-  for (int level = 0; level < kLevelCount && !quarantined_.empty(); ++level) {
-    for (const FileRef& table : version.files(level)) {
-      if (!quarantined_.contains(table->number)) continue;
-      for (const ValueUse& use : table->info.value_uses) scope.avoided.insert(use.file);
-    }
-  }
+  scope.avoided = AvoidedValueFilesLocked(version);
   scope.quiet = quiet_.load(std::memory_order_relaxed);
   scope.full_file_bytes = full_value_file_bytes_.load(std::memory_order_relaxed);
   scope.free_bytes = free_bytes_.load(std::memory_order_relaxed);
-  return scope;
+  return inputs;
+}
+
+// Those that could not be read, and those that damaged tables refer to.
+std::set<FileNumber> DbImpl::AvoidedValueFilesLocked(const Version& version) const {
+  std::set<FileNumber> avoided = avoided_value_files_;
+  for (int level = 0; level < kLevelCount && !quarantined_.empty(); ++level) {
+    for (const FileRef& table : version.files(level)) {
+      if (!quarantined_.contains(table->number)) continue;
+      for (const ValueUse& use : table->info.value_uses) avoided.insert(use.file);
+    }
+  }
+  return avoided;
 }
 
 PickContext DbImpl::ContextLocked(const Shape& shape, const ValueScope* values) const {
@@ -363,10 +375,9 @@ PickContext DbImpl::ContextLocked(const Shape& shape, const ValueScope* values) 
   return context;
 }
 
-std::optional<CompactionPlan> DbImpl::PickLocked(const Shape& shape) {
+std::optional<CompactionPlan> DbImpl::PickLocked(const PickInputs& inputs) {
   if (options_.disable_automatic_compaction) return std::nullopt;
-  const ValueScope scope = ScopeLocked(*shape.version);
-  return PickCompaction(ContextLocked(shape, &scope));
+  return PickCompaction(ContextLocked(inputs.shape, &inputs.values));
 }
 
 // What a job no longer refers to counts as garbage that is known, so writers' hints of it are done
@@ -433,9 +444,9 @@ void DbImpl::WorkerLoop(int index) noexcept {
     std::optional<int64_t> due_seconds;
     {
       // Not while waiting: whoever holds a version keeps its files on the disk.
-      const Shape shape = versions_.shape();
-      plan = PickLocked(shape);
-      if (!plan) due_seconds = NextDueSeconds(ContextLocked(shape, nullptr));
+      const PickInputs inputs = PickInputsLocked();
+      plan = PickLocked(inputs);
+      if (!plan) due_seconds = NextDueSeconds(ContextLocked(inputs.shape, nullptr));
     }
     if (!plan) {
       WaitForWorkLocked(due_seconds);
@@ -539,7 +550,7 @@ void DbImpl::WaitForQuiescence() {
   io::MutexLock lock(jobs_mutex_);
   while (!stopping_) {
     const bool busy = !immutables_.empty() || running_count_ > 0 || flushing_count_ > 0;
-    if (!busy && !PickLocked(versions_.shape())) return;
+    if (!busy && !PickLocked(PickInputsLocked())) return;
     // A manual clock moves without telling the workers.
     work_wanted_.NotifyAll();
     job_done_.WaitFor(jobs_mutex_, kQuiescencePoll);

@@ -220,11 +220,17 @@ class DbImpl final : public Db, private ReadSampler {
   // `values` as in PickContext; outlives it.
   PickContext ContextLocked(const Shape& shape, const ValueScope* values) const
       REQUIRES(jobs_mutex_);
-  ValueScope ScopeLocked(const Version& version) const REQUIRES(jobs_mutex_);
+  // What a pick goes by.
+  struct PickInputs {
+    Shape shape;
+    ValueScope values;
+  };
+  PickInputs PickInputsLocked() const REQUIRES(jobs_mutex_);
+  std::set<FileNumber> AvoidedValueFilesLocked(const Version& version) const REQUIRES(jobs_mutex_);
   void NoteFound(const CompactionPlan& plan, const VersionEdit& edit, uint64_t hidden_value_bytes);
   // Damaged inputs, or values, are left alone by automatic jobs until the store is opened again.
   void SetDamageAsideLocked(const CompactionPlan& plan) REQUIRES(jobs_mutex_);
-  std::optional<CompactionPlan> PickLocked(const Shape& shape) REQUIRES(jobs_mutex_);
+  std::optional<CompactionPlan> PickLocked(const PickInputs& inputs) REQUIRES(jobs_mutex_);
   void WaitForWorkLocked(std::optional<int64_t> due_seconds) REQUIRES(jobs_mutex_);
   void StartWorkersLocked() REQUIRES(jobs_mutex_);
   int64_t NowSeconds() const;

@@ -21,18 +21,21 @@ std::vector<ValueUse> DbImpl::UnflushedUses() const {
 
 io::Result<SpaceStats> DbImpl::Space() {
   SpaceStats stats;
-  const std::shared_ptr<const Version> version = versions_.current();
-  std::vector<ValueUse> uses = UnflushedUses();
+  PickInputs inputs;
+  {
+    io::MutexLock lock(jobs_mutex_);
+    inputs = PickInputsLocked();
+  }
+  const std::shared_ptr<const Version>& version = inputs.shape.version;
+  std::map<FileNumber, uint64_t> used = inputs.values.unflushed;
   std::map<FileNumber, uint64_t> tables;
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : version->files(level)) {
       tables[file->number] = file->info.file_bytes;
       stats.table_garbage_bytes += GarbageBytes(*file);
-      for (const ValueUse& use : file->info.value_uses) MergeValueUse(use, &uses);
+      for (const ValueUse& use : file->info.value_uses) used[use.file] += use.bytes;
     }
   }
-  std::map<FileNumber, uint64_t> used;
-  for (const ValueUse& use : uses) used[use.file] = use.bytes;
   for (const std::string& name : TRY(storage_.List())) {
     const auto opened = storage_.Open(name, io::OpenOptions{});
     if (!opened.ok()) continue;  // it has just been removed
@@ -66,13 +69,8 @@ io::Result<SpaceStats> DbImpl::Space() {
     }
   }
   // What is hidden or dead is still referred to.
-  ValueScope scope;
-  {
-    io::MutexLock lock(jobs_mutex_);
-    scope = ScopeLocked(*version);
-  }
   const uint64_t unknown =
-      std::min(MeasureValueGarbage(*version, scope, garbage_ratio_.load(), 0).unknown_bytes,
+      std::min(MeasureValueGarbage(*version, inputs.values, garbage_ratio_.load(), 0).unknown_bytes,
                stats.value_bytes);
   stats.value_bytes -= unknown;
   stats.value_garbage_bytes += unknown;
@@ -138,15 +136,14 @@ void DbImpl::SettleHints(const Version& version, const ValueScope& scope) {
 }
 
 void DbImpl::RefreshValueGarbage() {
-  const Shape shape = versions_.shape();
-  ValueScope scope;
+  PickInputs inputs;
   {
     io::MutexLock lock(jobs_mutex_);
-    scope = ScopeLocked(*shape.version);
+    inputs = PickInputsLocked();
   }
-  SettleHints(*shape.version, scope);
+  SettleHints(*inputs.shape.version, inputs.values);
   const ValueGarbage garbage =
-      MeasureValueGarbage(*shape.version, scope, garbage_ratio_.load(),
+      MeasureValueGarbage(*inputs.shape.version, inputs.values, garbage_ratio_.load(),
                           FullValueFileBytes(0, options_.value_file_bytes));
   bool collectable = false;
   bool collecting = false;
@@ -154,7 +151,7 @@ void DbImpl::RefreshValueGarbage() {
     io::MutexLock lock(jobs_mutex_);
     collecting = collecting_count_ > 0;
     // Where nothing can be done for it, because a snapshot or damage holds it, nobody need wait.
-    const std::optional<CompactionPlan> plan = PickLocked(shape);
+    const std::optional<CompactionPlan> plan = PickLocked(inputs);
     collectable = collecting || (plan && CollectsValues(*plan));
     // What presses may have come by memtables that changed no table.
     work_wanted_.NotifyAll();

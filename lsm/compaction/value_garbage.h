@@ -24,8 +24,7 @@ inline constexpr double kSlowsFrom = 0.8;
 
 // What has to be known of value files beyond the version.
 struct ValueScope {
-  // What memtables refer to, bytes by file. To be asked before the version is taken: what is
-  // flushed in between then counts twice rather than not at all.
+  // What memtables refer to, bytes by file.
   std::map<FileNumber, uint64_t> unflushed;
   // What memtables and the levels above the deepest refer to: NewerValueBytes.
   uint64_t newer_bytes = 0;
