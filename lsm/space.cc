@@ -149,10 +149,12 @@ void DbImpl::RefreshValueGarbage() {
   bool collecting = false;
   if (garbage.presses) {
     io::MutexLock lock(jobs_mutex_);
-    collecting = collecting_count_ > 0;
-    // Where nothing can be done for it, because a snapshot or damage holds it, nobody need wait.
-    const std::optional<CompactionPlan> plan = PickLocked(inputs);
-    collectable = collecting || (plan && CollectsValues(*plan));
+    collecting = collectable = collecting_count_ > 0;
+    if (!collecting) {
+      // Where nothing can be done for it, because a snapshot or damage holds it, nobody need wait.
+      const std::optional<CompactionPlan> plan = PickLocked(inputs);
+      collectable = plan && CollectsValues(*plan);
+    }
     // What presses may have come by memtables that changed no table.
     work_wanted_.NotifyAll();
   }
