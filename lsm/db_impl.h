@@ -332,6 +332,8 @@ class DbImpl final : public Db, private ReadSampler {
   std::atomic<uint64_t> value_garbage_bytes_{0};
   std::atomic<uint64_t> value_garbage_begin_bytes_{0};
   std::atomic<uint64_t> value_garbage_limit_bytes_{0};
+  // What vacuum has to move for it, if it can; 0 while nothing presses.
+  std::atomic<uint64_t> vacuum_pending_bytes_{0};
   // Value files removed, less what was copied to have them removed.
   std::atomic<uint64_t> removed_value_bytes_{0};
   uint64_t quiet_written_bytes_ = 0;    // of the upkeep thread

@@ -164,6 +164,7 @@ void DbImpl::RefreshValueGarbage() {
       std::memory_order_relaxed);
   value_garbage_limit_bytes_.store(collectable ? garbage.limit_bytes : 0,
                                    std::memory_order_relaxed);
+  vacuum_pending_bytes_.store(collectable ? garbage.pending_bytes : 0, std::memory_order_relaxed);
   const uint64_t moved = counters_.moved_value_bytes.load(std::memory_order_relaxed);
   const uint64_t removed = removed_value_bytes_.load(std::memory_order_relaxed);
   io::MutexLock lock(pacer_mutex_);

@@ -22,6 +22,22 @@ uint64_t Scaled(uint64_t bytes, double factor) {
   return static_cast<uint64_t>(static_cast<double>(bytes) * factor);
 }
 
+// What has to be moved out of the files with most garbage by share until `wanted` bytes of it are
+// set free. None of them is empty.
+uint64_t BytesToMove(std::vector<ValueFileGarbage> files, uint64_t wanted) {
+  std::sort(files.begin(), files.end(), [](const ValueFileGarbage& a, const ValueFileGarbage& b) {
+    return a.GarbageBytes() * b.file_bytes > b.GarbageBytes() * a.file_bytes;
+  });
+  uint64_t moved = 0;
+  uint64_t freed = 0;
+  for (const ValueFileGarbage& file : files) {
+    if (freed >= wanted) break;
+    freed += file.GarbageBytes();
+    moved += file.used_bytes;
+  }
+  return moved;
+}
+
 }  // namespace
 
 uint64_t ValueBytes(const FileMeta& table) {
@@ -70,6 +86,7 @@ std::vector<ValueFileGarbage> MeasureValueFiles(const Version& version) {
 ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope,
                                  double garbage_ratio, uint64_t smallest_full_bytes) {
   ValueGarbage garbage;
+  std::vector<ValueFileGarbage> collectable;
   uint64_t used = 0;
   for (const auto& [number, bytes] : scope.unflushed) used += bytes;
   for (ValueFileGarbage file : MeasureValueFiles(version)) {
@@ -81,6 +98,7 @@ ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope
       used += file.GarbageBytes();
     } else {
       garbage.known_bytes += file.GarbageBytes();
+      if (file.GarbageBytes() > 0) collectable.push_back(file);
     }
   }
   garbage.unknown_bytes =
@@ -92,6 +110,10 @@ ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope
   const auto bytes = static_cast<double>(garbage.GarbageBytes());
   const auto limit = static_cast<double>(garbage.limit_bytes);
   garbage.presses = bytes > kPressesFrom * limit;
+  if (garbage.presses) {
+    const uint64_t pressing = garbage.GarbageBytes() - Scaled(garbage.limit_bytes, kPressesFrom);
+    garbage.pending_bytes = BytesToMove(std::move(collectable), pressing);
+  }
   if (bytes > kSlowsFrom * limit) {
     garbage.slows = std::min((bytes - kSlowsFrom * limit) / ((1 - kSlowsFrom) * limit), 1.0);
     if (limit == 0) garbage.slows = 1;

@@ -70,7 +70,9 @@ struct ValueGarbage {
   uint64_t unknown_bytes = 0;  // estimate: hidden by newer entries above; merges will find it
   uint64_t limit_bytes = 0;    // of both kinds of garbage
   bool presses = false;        // time for a vacuum
-  double slows = 0;            // how much writers should be delayed: 0 not at all, 1 at the limit
+  // What a vacuum has to move until nothing presses any more: values, less what merges will find.
+  uint64_t pending_bytes = 0;
+  double slows = 0;  // how much writers should be delayed: 0 not at all, 1 at the limit
 
   uint64_t GarbageBytes() const { return known_bytes + unknown_bytes; }
 };

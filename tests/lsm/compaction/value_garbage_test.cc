@@ -125,6 +125,29 @@ TEST_F(ValueGarbageTest, VacuumBeginsFirstAndThenWritersAreDelayedMoreAndMore) {
   EXPECT_EQ(at(50'000).slows, 1);
 }
 
+// The limit is 0.1 * 0.62 of 30'000, and vacuum begins at 1395.
+TEST_F(ValueGarbageTest, WhatHasToBeMovedIsWhatIsLeftInTheWorstFiles) {
+  Set({{5, 10'000}, {6, 10'000}, {7, 10'000}},
+      {Table(1, 1, "a", {{5, 9000, 0}, {6, 6000, 0}, {7, 5000, 0}})});
+  EXPECT_TRUE(Measure(0.1).presses);
+  EXPECT_EQ(Measure(0.1).pending_bytes, 11'000U) << "two set 9000 free, of 10'000 less 1395";
+  EXPECT_EQ(Measure(0.3).pending_bytes, 11'000U) << "of 10'000 less 4185";
+  scope_.avoided = {7};
+  EXPECT_EQ(Measure(0.1).pending_bytes, 6000U) << "of 5000 less 1395";
+  scope_.avoided.clear();
+  scope_.writing = {6};
+  EXPECT_EQ(Measure(0.1).pending_bytes, 5000U) << "4605 are wanted";
+  EXPECT_EQ(Measure(1).pending_bytes, 0U) << "nothing presses";
+}
+
+TEST_F(ValueGarbageTest, WhatMergesHaveToFindIsNotMoved) {
+  Set({{5, 10'000}, {6, 10'000}},
+      {Table(1, 1, "a", {{5, 10'000, 0}}), Table(2, 2, "a", {{6, 10'000, 0}})});
+  scope_.hidden_share = 0.5;
+  EXPECT_TRUE(Measure(0.1).presses);
+  EXPECT_EQ(Measure(0.1).pending_bytes, 0U);
+}
+
 TEST_F(ValueGarbageTest, AnEmptyStoreHasNothing) {
   const ValueGarbage garbage = Measure(0.3, 0);
   EXPECT_EQ(garbage.live_bytes + garbage.GarbageBytes() + garbage.limit_bytes, 0U);
