@@ -402,9 +402,13 @@ void DbImpl::NoteFound(const CompactionPlan& plan, const VersionEdit& edit,
                              std::memory_order_relaxed);
 }
 
-// It is not known what exactly is damaged: of a job that moves values they are left where they are,
-// for what is wrong with a table every other job that reads it finds, too.
-void DbImpl::SetDamageAsideLocked(const CompactionPlan& plan) {
+// If values could not be read it is their files. Otherwise it is not known what exactly is damaged:
+// of a job that moves values they are left where they are, for what is wrong with a table every
+// other job that reads it finds, too.
+void DbImpl::SetDamageAsideLocked(const CompactionPlan& plan,
+                                  const std::set<FileNumber>& unreadable) {
+  avoided_value_files_.insert(unreadable.begin(), unreadable.end());
+  if (!unreadable.empty()) return;
   avoided_value_files_.insert(plan.moved_value_files.begin(), plan.moved_value_files.end());
   for (const auto& side : plan.inputs) {
     for (const FileRef& file : side) {
@@ -463,7 +467,11 @@ void DbImpl::WorkerLoop(int index) noexcept {
     lock.Unlock();
     const io::Status status = RunPlan(*slot, stop);
     CompactionPlan failed;  // holds what it was to let go of
-    if (!status.ok()) failed = slot->plan();
+    std::set<FileNumber> unreadable_files;
+    if (!status.ok()) {
+      failed = slot->plan();
+      unreadable_files = std::move(slot->unreadable_value_files());
+    }
     slot.reset();
     PurgeObsolete();
     lock.Lock();
@@ -477,11 +485,11 @@ void DbImpl::WorkerLoop(int index) noexcept {
     lock.Unlock();
     io::LsmLog().error("compaction of level {}: {}", failed.level, status.ToString());
     lock.Lock();
-    const bool unreadable = failed.MovesValues() && !status.Is(io::StatusCode::kNoSpace) &&
-                            !status.Is(io::StatusCode::kShuttingDown);
-    if (status.Is(io::StatusCode::kCorruption) || unreadable) {
+    const bool is_unmovable = failed.MovesValues() && !status.Is(io::StatusCode::kNoSpace) &&
+                              !status.Is(io::StatusCode::kShuttingDown);
+    if (status.Is(io::StatusCode::kCorruption) || is_unmovable) {
       // Damage in these tables or values must not keep the rest from being compacted.
-      SetDamageAsideLocked(failed);
+      SetDamageAsideLocked(failed, unreadable_files);
     } else {
       retry_delay_ns = std::clamp(2 * retry_delay_ns, kMergeRetryMinNs, kMergeRetryMaxNs);
       retry_at_ns = options_.clock->SteadyNs() + retry_delay_ns;
@@ -504,7 +512,8 @@ io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& sto
                        SmallestSnapshot(),
                        NowSeconds(),
                        stop,
-                       &bytes};
+                       &bytes,
+                       &slot.unreadable_value_files()};
     MergeResult result = TRY(RunMerge(environment_, job, &counters_));
     edit = std::move(result.edit);
     skipped_count = result.skipped_count;

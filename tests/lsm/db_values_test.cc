@@ -1133,6 +1133,48 @@ TEST_P(DbValuesTest, VacuumOfADamagedFileKeepsWhatCanBeRead) {
   }
 }
 
+// ... and only the file it lies in is left alone: other victims of the same job go.
+TEST_P(DbValuesTest, VacuumLeavesAloneOnlyTheFileThatCannotBeRead) {
+  ASSERT_NO_FATAL_FAILURE(Fill(0, 400));
+  ASSERT_NO_FATAL_FAILURE(Flush());
+  ASSERT_NO_FATAL_FAILURE(Compact());
+  ASSERT_NO_FATAL_FAILURE(Reopen());
+  const std::set<std::string> old_names = BlobNames();
+  ASSERT_GT(old_names.size(), 2U);
+  for (int i = 0; i < 400; ++i) {
+    if (i % 40 != 0) {
+      ASSERT_TRUE(Write({{Key(i), ++seed_}}).ok());
+    }
+  }
+  ASSERT_NO_FATAL_FAILURE(Flush());
+  // Only the tables: nothing is moved yet.
+  CompactionRequest request;
+  request.level = 0;
+  ASSERT_TRUE(db_->Compact(request, never_, nullptr).ok());
+  const Place place = FindRecord(*storage_, TestPage(model_.at(Key(0))));
+  ASSERT_TRUE(old_names.contains(place.name));
+  storage_->CorruptByte(place.name, place.offset);
+  options_.disable_automatic_compaction = false;
+  ASSERT_NO_FATAL_FAILURE(Reopen());
+  std::set<std::string> left;
+  const std::set<std::string> unreadable = {place.name};
+  EXPECT_TRUE(Eventually([&] {
+    left.clear();
+    for (const std::string& name : BlobNames()) {
+      if (old_names.contains(name)) left.insert(name);
+    }
+    return left == unreadable;
+  })) << left.size()
+      << " of " << old_names.size() << " files are left";
+  EXPECT_TRUE(db_->Get(ReadOptions(), Key(0)).status().Is(io::StatusCode::kCorruption));
+  for (const auto& [key, seed] : model_) {
+    if (key == Key(0)) continue;
+    const auto found = db_->Get(ReadOptions(), key);
+    ASSERT_TRUE(found.ok() && *found) << key << found.status().ToString();
+    ASSERT_EQ((*found)->view(), TestPage(seed)) << key;
+  }
+}
+
 // ---- Figures and settings ---------------------------------------------------------------------
 
 TEST_P(DbValuesTest, SpaceSaysWhereTheBytesAre) {
