@@ -19,6 +19,7 @@
 #include "lsm/compression.h"
 #include "lsm/db.h"
 #include "lsm/file_names.h"
+#include "tests/lsm/db_fixture.h"
 #include "tests/support/sim_storage.h"
 #include "tests/support/test_page.h"
 
@@ -40,46 +41,17 @@ std::string_view DomainOf(std::string_view key) { return key.substr(0, 1); }
 std::string_view GroupOf(std::string_view key) { return key.substr(0, 3); }
 
 // Seeds of pages that look like the file's level asks for: compressible ones are odd.
-class DbValuesTest : public ::testing::TestWithParam<int> {
+class DbValuesTest : public ::testing::TestWithParam<int>, protected DbFixture {
  protected:
-  DbValuesTest() : storage_(std::make_unique<SimStorage>()) {
-    options_.memtable_bytes = io::kMiB;
-    options_.log_file_bytes = 64 * io::kKiB;
-    options_.block_cache_bytes = io::kMiB;
-    options_.block_bytes = 512;
-    options_.table_bytes = 16 * io::kKiB;
-    options_.level1_bytes = 64 * io::kKiB;
-    options_.commit_interval_ms = 0;
+  DbValuesTest() {
     options_.inline_max_bytes = 0;
     options_.value_file_bytes = 256 * io::kKiB;
     options_.value_zstd_level = GetParam();
-    options_.disable_automatic_compaction = true;
     options_.l0_slowdown_trigger = 1000;  // nobody empties it
     options_.l0_stop_trigger = 2000;
     options_.domain_of = DomainOf;
     options_.group_of = GroupOf;
-    options_.clock = &clock_;
-    EXPECT_TRUE(Db::Create(options_, *storage_).ok());
-    Open();
-    io::LsmLog().set_level(spdlog::level::off);
-  }
-  ~DbValuesTest() override { io::LsmLog().set_level(spdlog::level::info); }
-
-  void Open() {
-    auto db = Db::Open(options_, *storage_);
-    ASSERT_TRUE(db.ok()) << db.status().ToString();
-    db_ = std::move(db).value();
-  }
-  void Reopen() {
-    ASSERT_TRUE(db_->Close().ok());
-    db_.reset();
-    Open();
-  }
-  void CrashAndOpen(CrashMode mode = CrashMode::kLoseAllUnsynced, uint64_t seed = 1) {
-    auto left = storage_->CrashClone(seed, mode);
-    db_.reset();
-    storage_ = std::move(left);
-    Open();
+    Create();
   }
 
   static std::string Key(int i) {
@@ -200,14 +172,7 @@ class DbValuesTest : public ::testing::TestWithParam<int> {
   }
 
   std::set<std::string> BlobNames() { return BlobNames(*storage_); }
-  static std::set<std::string> BlobNames(SimStorage& storage) {
-    std::set<std::string> blobs;
-    const auto names = storage.List();
-    for (const std::string& name : *names) {
-      if (name.ends_with(".blob")) blobs.insert(name);
-    }
-    return blobs;
-  }
+  static std::set<std::string> BlobNames(SimStorage& storage) { return NamesIn(storage, ".blob"); }
   uint64_t BlobBytes() {
     uint64_t bytes = 0;
     for (const std::string& name : BlobNames()) {
@@ -227,21 +192,6 @@ class DbValuesTest : public ::testing::TestWithParam<int> {
            << BlobBytes() << " bytes in value files, " << LiveBytes() << " are live";
   }
 
-  // Calls `condition` until it is true, for at most five seconds.
-  template <typename Condition>
-  static bool Eventually(Condition condition) {
-    for (int i = 0; i < 1000; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return false;
-  }
-
-  io::ManualClock clock_{1'700'000'000'000'000'000};
-  lsm::JobControl never_;
-  Options options_;
-  std::unique_ptr<SimStorage> storage_;
-  std::unique_ptr<Db> db_;
   PageModel model_;
   uint64_t seed_ = 0;
 };
