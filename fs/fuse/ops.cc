@@ -397,6 +397,13 @@ bool AnswerXattr(Call& call, const io::Result<std::string>& value, size_t room) 
   return true;
 }
 
+// True once it has answered: a mount without ACLs knows none of these names.
+bool RefuseAcl(Call& call, std::string_view name) {
+  if (call.service.targets().acl || !IsAclXattr(name)) return false;
+  call.reply.WithErrno(EOPNOTSUPP);
+  return true;
+}
+
 // Who sets an access ACL without being of the file's group or privileged must lose setgid, as with
 // chmod. The kernel says so in a flag that libfuse does not hand on; it keeps the inode locked, so
 // that group and mode stay what they are.
@@ -413,6 +420,7 @@ void Setxattr(fuse_req_t request, fuse_ino_t ino, const char* name, const char* 
   Serve(
       request, Op::kSetxattr,
       [](Call& call, InodeNumber what, std::string_view key, std::string_view content, int how) {
+        if (RefuseAcl(call, key)) return true;
         const io::Result<int> all = SetxattrFlags(call, what, key, how);
         if (!all.ok()) return AnswerStatus(call, all.status());
         return AnswerStatus(call,
@@ -425,6 +433,7 @@ void Getxattr(fuse_req_t request, fuse_ino_t ino, const char* name, size_t room)
   Serve(
       request, Op::kGetxattr,
       [](Call& call, InodeNumber what, std::string_view key, size_t bytes) {
+        if (RefuseAcl(call, key)) return true;
         return AnswerXattr(call, call.file_system.GetXattr(call.context, what, key), bytes);
       },
       Ino(ino), std::string_view(name), room);
@@ -443,6 +452,7 @@ void Removexattr(fuse_req_t request, fuse_ino_t ino, const char* name) noexcept 
   Serve(
       request, Op::kRemovexattr,
       [](Call& call, InodeNumber what, std::string_view key) {
+        if (RefuseAcl(call, key)) return true;
         return AnswerStatus(call, call.file_system.RemoveXattr(call.context, what, key));
       },
       Ino(ino), std::string_view(name));
