@@ -26,6 +26,9 @@ struct OpContext {
   // False: an operation that would have to wait (cold read, stalled write, a lock held across I/O)
   // returns WouldBlock and has changed nothing; call it again with true, from a thread that may.
   bool may_wait = true;
+  // The kernel asks for itself: it writes back what somebody wrote before, after it saw to it then
+  // that whoever wrote took away what writing takes away. What was given since stays.
+  bool write_back = false;
 };
 
 // Times are nanoseconds since the epoch.
@@ -99,6 +102,8 @@ struct FileSystemOptions {
 };
 
 inline constexpr uint32_t kLinkCountMax = 65000;
+// For SetXattr, beside XATTR_CREATE and XATTR_REPLACE: who sets an access ACL may not keep setgid.
+inline constexpr int kXattrKillSetgid = 0x100;
 
 // POSIX semantics on a Db; knows no FUSE. Every operation is one atomic batch. Errors that a
 // system call should report are Status::Posix(errno); others (I/O, corruption, no space, would
@@ -154,8 +159,9 @@ class FileSystem {
   // Bytes read: less than asked for only at the end of the file. Holes read as zeros.
   virtual io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
                                   io::MutableBytes out) = 0;
-  // Writes all of `data` or nothing. Takes capabilities away always, setuid and setgid if
-  // `kill_suid_sgid`: the kernel knows whether who writes may keep them (killpriv_v2).
+  // Writes all of `data` or nothing. Takes capabilities away, unless the kernel writes back, and
+  // setuid and setgid if `kill_suid_sgid`: the kernel knows whether who writes may keep them
+  // (killpriv_v2).
   virtual io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
                                          io::Bytes data, bool kill_suid_sgid) = 0;
   // Everything done before, on any inode, is durable on return (recovery is a prefix).
@@ -168,11 +174,15 @@ class FileSystem {
                                    bool with_attributes,
                                    const std::function<bool(const DirectoryEntry&)>& visit) = 0;
 
+  // `flags`: XATTR_CREATE, XATTR_REPLACE, kXattrKillSetgid. Access ACLs change the mode's
+  // permission bits, and are stored only if they say more than these; empty ACLs take away what
+  // there is. Only directories have default ACLs, which what is made in them inherits.
   virtual io::Status SetXattr(const OpContext& context, InodeNumber ino, std::string_view name,
                               std::string_view value, int flags) = 0;
   virtual io::Result<std::string> GetXattr(const OpContext& context, InodeNumber ino,
                                            std::string_view name) = 0;
-  // Names, each followed by a zero byte.
+  // Names that the caller may see, each followed by a zero byte. Posix(E2BIG) if they are more than
+  // the kernel takes.
   virtual io::Result<std::string> ListXattr(const OpContext& context, InodeNumber ino) = 0;
   virtual io::Status RemoveXattr(const OpContext& context, InodeNumber ino,
                                  std::string_view name) = 0;

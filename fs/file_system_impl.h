@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "fs/acl.h"
 #include "fs/file_system.h"
 #include "fs/inode_allocator.h"
 #include "fs/inode_locks.h"
@@ -147,6 +148,31 @@ class FileSystemImpl final : public FileSystem {
   // ops/xattr.cc
   io::Result<std::optional<lsm::PinnedValue>> FindXattr(const OpContext& context, InodeNumber ino,
                                                         std::string_view name);
+  // XATTR_CREATE, XATTR_REPLACE.
+  static io::Status CheckXattrFlags(bool exists, int flags);
+  // These three only for xattrs of which the record has a flag. `record` is the one staged.
+  static bool HasXattr(const InodeRecord& record, std::string_view name);
+  static void StageXattr(InodeNumber ino, std::string_view name, std::string_view value,
+                         InodeRecord* record, Transaction* transaction);
+  static void StageXattrRemoval(InodeNumber ino, std::string_view name, InodeRecord* record,
+                                Transaction* transaction);
+
+  // ops/acl.cc
+  // One that the record says is there.
+  io::Result<Acl> FindAcl(const OpContext& context, InodeNumber ino, std::string_view name);
+  // An empty `value` removes; without anything there to remove, nothing happens.
+  io::Status SetAcl(const OpContext& context, InodeNumber ino, std::string_view name,
+                    std::string_view value, int flags);
+  // Makes the access ACL, which the inode must have, say what `mode` says.
+  io::Status StageAclChmod(const OpContext& context, Inode& inode, uint32_t mode,
+                           Transaction* transaction);
+  // What is made in `directory` with `mode` (with type) gets from its default ACL, or from the
+  // umask if it has none. The directory must be locked until StageInherited was called with the
+  // answer and the new inode's record, before the record is handed to the transaction.
+  io::Result<InheritedAcls> InheritAcls(const OpContext& context, InodeNumber parent,
+                                        const InodeRecord& directory, uint32_t mode);
+  static void StageInherited(const InheritedAcls& inherited, InodeNumber ino, InodeRecord* record,
+                             Transaction* transaction);
 
   lsm::Db& db_;
   const FileSystemOptions options_;

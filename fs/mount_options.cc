@@ -170,6 +170,8 @@ const std::map<std::string_view, Flag>& Flags() {
       {"noatime", [](MountOptions* o) { o->atime = AtimePolicy::kNone; }},
       {"relatime", [](MountOptions* o) { o->atime = AtimePolicy::kRelative; }},
       {"strictatime", [](MountOptions* o) { o->atime = AtimePolicy::kStrict; }},
+      {"acl", [](MountOptions* o) { o->acl = true; }},
+      {"noacl", [](MountOptions* o) { o->acl = false; }},
       {"writeback", [](MountOptions* o) { o->writeback = true; }},
       {"nowriteback", [](MountOptions* o) { o->writeback = false; }},
   };

@@ -26,6 +26,8 @@ struct MountOptions {
   // Asked for by name; only root may.
   bool dev_or_suid = false;
   AtimePolicy atime = AtimePolicy::kRelative;
+  // False: ACLs are neither checked nor shown, but kept.
+  bool acl = true;
   bool writeback = false;
   Transport transport = Transport::kAuto;
   io::IoBackend io = io::IoBackend::kUring;

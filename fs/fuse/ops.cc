@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <optional>
 
+#include "fs/acl.h"
 #include "fs/errno.h"
+#include "fs/fuse/caller.h"
 #include "fs/fuse/dir_buffer.h"
 #include "fs/fuse/dispatch.h"
 #include "io/base/log.h"
@@ -308,8 +310,9 @@ void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, o
            fuse_file_info* info) noexcept {
   Serve(
       request, Op::kWrite,
-      [](Call& call, InodeNumber what, io::Bytes content, off_t to, int flags,
-         bool kill_suid_sgid) {
+      [](Call& call, InodeNumber what, io::Bytes content, off_t to, int flags, bool kill_suid_sgid,
+         bool write_back) {
+        call.context.write_back = write_back;
         const io::Result<WriteOutcome> outcome = call.file_system.Write(
             call.context, what, static_cast<uint64_t>(to), content, kill_suid_sgid);
         if (!outcome.ok()) return AnswerStatus(call, outcome.status());
@@ -323,7 +326,8 @@ void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, o
         }
         return true;
       },
-      Ino(ino), io::AsBytes({data, bytes}), offset, info->flags, MustKillPrivileges(*info));
+      Ino(ino), io::AsBytes({data, bytes}), offset, info->flags, MustKillPrivileges(*info),
+      info->writepage != 0);
 }
 
 void SyncAll(fuse_req_t request, Op op) noexcept {
@@ -393,12 +397,34 @@ bool AnswerXattr(Call& call, const io::Result<std::string>& value, size_t room) 
   return true;
 }
 
+// True once it has answered: a mount without ACLs knows none of these names.
+bool RefuseAcl(Call& call, std::string_view name) {
+  if (call.service.targets().acl || !IsAclXattr(name)) return false;
+  call.reply.WithErrno(EOPNOTSUPP);
+  return true;
+}
+
+// Who sets an access ACL without being of the file's group or privileged must lose setgid, as with
+// chmod. The kernel says so in a flag that libfuse does not hand on; it keeps the inode locked, so
+// that group and mode stay what they are.
+io::Result<int> SetxattrFlags(const Call& call, InodeNumber ino, std::string_view name, int flags) {
+  const OpContext& caller = call.context;
+  if (name != kAccessAclXattr || caller.uid == 0) return flags;
+  const Attributes attributes = TRY(call.file_system.GetAttributes(caller, ino));
+  if ((attributes.mode & S_ISGID) == 0 || attributes.gid == caller.gid) return flags;
+  return MayKeepSetgid(caller.pid, attributes.gid) ? flags : flags | kXattrKillSetgid;
+}
+
 void Setxattr(fuse_req_t request, fuse_ino_t ino, const char* name, const char* value, size_t bytes,
               int flags) noexcept {
   Serve(
       request, Op::kSetxattr,
       [](Call& call, InodeNumber what, std::string_view key, std::string_view content, int how) {
-        return AnswerStatus(call, call.file_system.SetXattr(call.context, what, key, content, how));
+        if (RefuseAcl(call, key)) return true;
+        const io::Result<int> all = SetxattrFlags(call, what, key, how);
+        if (!all.ok()) return AnswerStatus(call, all.status());
+        return AnswerStatus(call,
+                            call.file_system.SetXattr(call.context, what, key, content, *all));
       },
       Ino(ino), std::string_view(name), std::string_view(value, bytes), flags);
 }
@@ -407,6 +433,7 @@ void Getxattr(fuse_req_t request, fuse_ino_t ino, const char* name, size_t room)
   Serve(
       request, Op::kGetxattr,
       [](Call& call, InodeNumber what, std::string_view key, size_t bytes) {
+        if (RefuseAcl(call, key)) return true;
         return AnswerXattr(call, call.file_system.GetXattr(call.context, what, key), bytes);
       },
       Ino(ino), std::string_view(name), room);
@@ -425,6 +452,7 @@ void Removexattr(fuse_req_t request, fuse_ino_t ino, const char* name) noexcept 
   Serve(
       request, Op::kRemovexattr,
       [](Call& call, InodeNumber what, std::string_view key) {
+        if (RefuseAcl(call, key)) return true;
         return AnswerStatus(call, call.file_system.RemoveXattr(call.context, what, key));
       },
       Ino(ino), std::string_view(name));

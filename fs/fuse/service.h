@@ -25,6 +25,7 @@ struct ServiceTargets {
   const io::Clock& clock;
   bool read_only = false;
   bool writeback = false;  // the kernel's write-back cache
+  bool acl = true;         // the kernel checks ACLs, and may know of them
 };
 
 // What the request callbacks work with: the filesystem, and the threads on which they may wait for

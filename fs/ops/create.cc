@@ -47,14 +47,16 @@ Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumb
   const LockedInode directory = TRY(LockedInode::Exclusive(table_, parent, context.may_wait));
   TRY(CheckDirectory(directory.record()));
   if (TRY(FindDirent(context, parent, name))) return Status::Posix(EEXIST);
-  TRY(usage_.CheckRoom(kCreateBatchBytes));
+  const InheritedAcls acls = TRY(InheritAcls(context, parent, directory.record(), spec.mode));
+  const size_t acl_bytes = acls.access.size() + acls.fallback.size();
+  TRY(usage_.CheckRoom(kCreateBatchBytes + acl_bytes));
   if (S_ISDIR(spec.mode) && directory.record().nlink >= kDirectoryLinkCountMax) {
     return Status::Posix(EMLINK);
   }
 
   const uint64_t number = TRY(allocator_.Allocate(context.may_wait));
   const InodeNumber ino{number};
-  const Ownership ownership = OwnershipOfNew(context, directory.record(), spec.mode);
+  const Ownership ownership = OwnershipOfNew(context, directory.record(), acls.mode);
   const int64_t now_ns = Now();
   InodeRecord record;
   record.mode = ownership.mode;
@@ -75,7 +77,8 @@ Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumb
   }
 
   Transaction transaction(db_, context.may_wait);
-  transaction.batch().Reserve(kCreateBatchBytes + 2 * name.size() + spec.target.size());
+  transaction.batch().Reserve(kCreateBatchBytes + 2 * name.size() + spec.target.size() + acl_bytes);
+  StageInherited(acls, ino, &record, &transaction);
   transaction.Create(ino, record);
   StageEntry(directory.inode(), name, ino, record.type(), now_ns, &transaction);
   transaction.AddToCounter(CounterId::kInodes, 1);
@@ -93,14 +96,12 @@ Result<Attributes> FileSystemImpl::MakeNode(const OpContext& context, InodeNumbe
   if (type == 0) type = S_IFREG;
   if (type == S_IFDIR) return Status::Posix(EPERM);
   if (!IsKnownType(type) || type == S_IFLNK) return Status::Posix(EINVAL);
-  return MakeEntry(context, parent, name,
-                   {.mode = type | (mode & kPermissionBits & ~context.umask), .rdev = rdev});
+  return MakeEntry(context, parent, name, {.mode = type | (mode & kPermissionBits), .rdev = rdev});
 }
 
 Result<Attributes> FileSystemImpl::MakeDirectory(const OpContext& context, InodeNumber parent,
                                                  std::string_view name, uint32_t mode) {
-  return MakeEntry(context, parent, name,
-                   {.mode = S_IFDIR | (mode & kPermissionBits & ~context.umask)});
+  return MakeEntry(context, parent, name, {.mode = S_IFDIR | (mode & kPermissionBits)});
 }
 
 Result<Attributes> FileSystemImpl::MakeSymlink(const OpContext& context, InodeNumber parent,

@@ -177,7 +177,7 @@ Result<WriteOutcome> FileSystemImpl::Write(const OpContext& context, InodeNumber
   transaction.batch().NoteReplaced(writer.replaced_count() * kPageBytes);
   if (kill_suid_sgid) {
     StagePrivilegeLoss(inode, &transaction);
-  } else {
+  } else if (!context.write_back) {
     StageCapabilityLoss(inode, &transaction);
   }
   InodeRecord& record = transaction.Edit(inode);

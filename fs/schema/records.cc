@@ -16,7 +16,10 @@ constexpr std::string_view kSuperblockMagic = "TerraceFS";
 constexpr uint8_t kSmallRecordVersion = 1;
 constexpr uint64_t kFlagCapability = 1;
 constexpr uint64_t kFlagTrimPending = 2;
-constexpr uint64_t kFlagsKnown = kFlagCapability | kFlagTrimPending;
+constexpr uint64_t kFlagAccessAcl = 4;
+constexpr uint64_t kFlagDefaultAcl = 8;
+constexpr uint64_t kFlagsKnown =
+    kFlagCapability | kFlagTrimPending | kFlagAccessAcl | kFlagDefaultAcl;
 constexpr uint32_t kTypeShift = 12;
 
 // Small distances in either direction become small numbers.
@@ -183,7 +186,9 @@ void EncodeInode(const InodeRecord& record, std::string* out) {
   StackEncoder to;
   to.Byte(kInodeVersion);
   to.Varint((record.has_capability ? kFlagCapability : 0) |
-            (record.trim_pending ? kFlagTrimPending : 0));
+            (record.trim_pending ? kFlagTrimPending : 0) |
+            (record.has_access_acl ? kFlagAccessAcl : 0) |
+            (record.has_default_acl ? kFlagDefaultAcl : 0));
   to.Varint(record.mode);
   to.Varint(record.nlink);
   to.Varint(record.uid);
@@ -224,6 +229,8 @@ Result<InodeRecord> DecodeInode(std::string_view value) {
   }
   record.has_capability = (flags & kFlagCapability) != 0;
   record.trim_pending = (flags & kFlagTrimPending) != 0;
+  record.has_access_acl = (flags & kFlagAccessAcl) != 0;
+  record.has_default_acl = (flags & kFlagDefaultAcl) != 0;
   if (!in.GetVarint32(&record.mode) || !in.GetVarint32(&record.nlink) ||
       !in.GetVarint32(&record.uid) || !in.GetVarint32(&record.gid) ||
       !in.GetVarint64(&record.generation) || !in.GetFixed64(&btime)) {

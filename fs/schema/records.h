@@ -43,6 +43,8 @@ struct InodeRecord {
   int64_t btime_ns = 0;
   uint64_t xattr_list_bytes = 0;  // sum over xattrs of name bytes + 1: the length of the name list
   bool has_capability = false;    // there is a security.capability xattr
+  bool has_access_acl = false;    // there is a system.posix_acl_access xattr
+  bool has_default_acl = false;   // there is a system.posix_acl_default xattr (directories)
   // Regular files.
   bool trim_pending =
       false;  // pages beyond the size wait for removal; a trim record says from where

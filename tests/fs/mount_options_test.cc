@@ -35,6 +35,7 @@ TEST(MountOptionsTest, NothingMeansTheDefaults) {
     EXPECT_EQ(options.atime, AtimePolicy::kRelative);
     EXPECT_EQ(options.transport, Transport::kAuto);
     EXPECT_EQ(options.io, io::IoBackend::kUring);
+    EXPECT_TRUE(options.acl);
     EXPECT_FALSE(options.writeback);
     EXPECT_EQ(options.log_level, "info");
   }
@@ -42,7 +43,7 @@ TEST(MountOptionsTest, NothingMeansTheDefaults) {
 
 TEST(MountOptionsTest, EveryOptionIsUnderstood) {
   const MountOptions options = Parsed(
-      "ro,allow_other,default_permissions,nodev,nosuid,noexec,noatime,commit=500ms,cache=1G,"
+      "ro,allow_other,default_permissions,nodev,nosuid,noexec,noacl,noatime,commit=500ms,cache=1G,"
       "memtable=16M,compaction_rate=2M,compaction_workers=3,delete_deadline=1m,transport=dev,"
       "io=posix,garbage_ratio=0.05,inline_max=64K,compress=zstd:3,writeback,log_level=debug,log_"
       "file=/var/log/terracefs.log");
@@ -62,6 +63,7 @@ TEST(MountOptionsTest, EveryOptionIsUnderstood) {
   EXPECT_EQ(options.value_zstd_level, 3);
   EXPECT_EQ(options.transport, Transport::kDev);
   EXPECT_EQ(options.io, io::IoBackend::kPosix);
+  EXPECT_FALSE(options.acl);
   EXPECT_TRUE(options.writeback);
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.log_file, "/var/log/terracefs.log");

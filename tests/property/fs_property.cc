@@ -19,9 +19,11 @@
 #include <thread>
 #include <vector>
 
+#include "fs/acl.h"
 #include "fs/file_system.h"
 #include "fs/schema/keys.h"
 #include "fs/schema/records.h"
+#include "io/base/coding.h"
 #include "io/base/random.h"
 #include "tests/support/environment.h"
 #include "tests/support/model_fs.h"
@@ -325,11 +327,38 @@ class FsWorkload {
     }
   }
   std::string AnyXattrName() {
-    static const char* const kNames[] = {
-        "user.a",  "user.b",    "trusted.c", "security.capability",
-        "user.",   "other.x",   "",          "system.posix_acl_access",
-        "user.a1", "security.s"};
+    static const char* const kNames[] = {"user.a",
+                                         "user.b",
+                                         "trusted.c",
+                                         "security.capability",
+                                         "user.",
+                                         "other.x",
+                                         "",
+                                         "system.posix_acl_access",
+                                         "system.posix_acl_access",
+                                         "system.posix_acl_default",
+                                         "system.x",
+                                         "user.a1",
+                                         "security.s"};
     return kNames[random_.Uniform(std::size(kNames))];
+  }
+  // Mostly one that may be set, sometimes one that a mode can say or that is empty.
+  std::string AnyAcl() {
+    std::string value("\2\0\0\0", 4);
+    if (random_.OneIn(8)) return value;
+    const auto add = [&](uint16_t tag, uint32_t id) {
+      io::PutFixed16(&value, tag);
+      io::PutFixed16(&value, static_cast<uint16_t>(random_.Uniform(8)));
+      io::PutFixed32(&value, id);
+    };
+    const bool named = random_.OneIn(2);
+    add(1, ~0U);
+    if (named) add(2, static_cast<uint32_t>(random_.Uniform(5)));
+    add(4, ~0U);
+    if (named) add(8, static_cast<uint32_t>(random_.Uniform(5)));
+    if (named || random_.OneIn(3)) add(16, ~0U);
+    if (!random_.OneIn(20)) add(32, ~0U);
+    return value;
   }
   std::string AnyData(size_t bytes_max) {
     std::string data(random_.Uniform(bytes_max + 1), '\0');
@@ -614,10 +643,13 @@ class FsWorkload {
     const std::string id = std::to_string(node.real.value) + " " + name;
     switch (random_.Uniform(4)) {
       case 0: {
-        const std::string value = AnyData(random_.OneIn(20)  ? 70'000
-                                          : random_.OneIn(3) ? 5000
-                                                             : 40);
-        const int flags = static_cast<int>(random_.Uniform(3));
+        const bool acl = IsAclXattr(name) && !random_.OneIn(6);
+        const std::string value = acl ? AnyAcl()
+                                      : AnyData(random_.OneIn(20)  ? 70'000
+                                                : random_.OneIn(3) ? 5000
+                                                                   : 40);
+        int flags = random_.OneIn(2) ? 0 : static_cast<int>(random_.Uniform(3));
+        if (random_.OneIn(4)) flags |= kXattrKillSetgid;
         Log("setxattr " + id);
         return Plain(std::pair{[&](FileSystem& f, const OpContext& c) {
                                  return f.SetXattr(c, node.real, name, value, flags);

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "fs/acl.h"
+
 namespace terracefs::testing {
 
 using fs::Attributes;
@@ -32,6 +34,7 @@ bool IsDots(std::string_view name) { return name == "." || name == ".."; }
 
 Status CheckXattrName(std::string_view name) {
   if (name.empty() || name.size() > 255) return Status::Posix(ERANGE);
+  if (fs::IsAclXattr(name)) return Status::Ok();
   const bool known =
       name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("security.");
   if (!known) return Status::Posix(EOPNOTSUPP);
@@ -177,7 +180,15 @@ Result<Attributes> ModelFs::SetAttributes(const OpContext& /*context*/, InodeNum
   if (change.uid) attributes.uid = *change.uid;
   if (change.gid) attributes.gid = *change.gid;
   if (change.uid || change.gid || change.kill_suid_sgid) LosePrivileges(node);
-  if (change.mode) attributes.mode = node->type() | (*change.mode & 07777);
+  if (change.mode) {
+    attributes.mode = node->type() | (*change.mode & 07777);
+    const auto acl = node->xattrs.find(fs::kAccessAclXattr);
+    if (acl != node->xattrs.end()) {
+      fs::Acl changed = TRY(fs::Acl::Decode(acl->second));
+      changed.SetModeBits(attributes.mode);
+      acl->second = changed.Encode();
+    }
+  }
   if (change.atime_now) attributes.atime_ns = Now();
   if (change.mtime_now) attributes.mtime_ns = Now();
   if (change.atime_ns) attributes.atime_ns = *change.atime_ns;
@@ -193,11 +204,21 @@ Result<Attributes> ModelFs::Make(const OpContext& context, InodeNumber parent,
   if (IsDots(name)) return Status::Posix(EEXIST);
   Node* directory = TRY(Directory(parent));
   if (directory->entries.contains(name)) return Status::Posix(EEXIST);
+  Node node;
+  const auto defaults = directory->xattrs.find(fs::kDefaultAclXattr);
+  if (S_ISLNK(mode)) {
+    node.attributes.mode = mode;
+  } else if (defaults == directory->xattrs.end()) {
+    node.attributes.mode = mode & ~context.umask;
+  } else {
+    const fs::InheritedAcls acls = TRY(fs::InheritFrom(defaults->second, mode));
+    node.attributes.mode = acls.mode;
+    if (!acls.access.empty()) node.xattrs[std::string(fs::kAccessAclXattr)] = acls.access;
+    if (S_ISDIR(mode)) node.xattrs[std::string(fs::kDefaultAclXattr)] = defaults->second;
+  }
   const uint64_t ino = next_ino_++;
   directory->entries[std::string(name)] = {ino, directory->next_cookie++};
   Touch(directory);
-  Node node;
-  node.attributes.mode = mode;
   node.attributes.uid = context.uid;
   node.attributes.gid = context.gid;
   node.attributes.nlink = 1;
@@ -221,12 +242,12 @@ Result<Attributes> ModelFs::Make(const OpContext& context, InodeNumber parent,
 
 Result<Attributes> ModelFs::MakeNode(const OpContext& context, InodeNumber parent,
                                      std::string_view name, uint32_t mode, uint64_t rdev) {
-  return Make(context, parent, name, (mode & S_IFMT) | (mode & 07777 & ~context.umask), rdev, "");
+  return Make(context, parent, name, (mode & S_IFMT) | (mode & 07777), rdev, "");
 }
 
 Result<Attributes> ModelFs::MakeDirectory(const OpContext& context, InodeNumber parent,
                                           std::string_view name, uint32_t mode) {
-  return Make(context, parent, name, S_IFDIR | (mode & 07777 & ~context.umask), 0, "");
+  return Make(context, parent, name, S_IFDIR | (mode & 07777), 0, "");
 }
 
 Result<Attributes> ModelFs::MakeSymlink(const OpContext& context, InodeNumber parent,
@@ -401,7 +422,7 @@ Result<size_t> ModelFs::Read(const OpContext& /*context*/, InodeNumber ino, uint
   return count;
 }
 
-Result<WriteOutcome> ModelFs::Write(const OpContext& /*context*/, InodeNumber ino, uint64_t offset,
+Result<WriteOutcome> ModelFs::Write(const OpContext& context, InodeNumber ino, uint64_t offset,
                                     io::Bytes data, bool kill_suid_sgid) {
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
@@ -422,7 +443,7 @@ Result<WriteOutcome> ModelFs::Write(const OpContext& /*context*/, InodeNumber in
   const uint32_t old_mode = attributes.mode;
   if (kill_suid_sgid) {
     LosePrivileges(node);
-  } else {
+  } else if (!context.write_back) {
     node->xattrs.erase(std::string(kCapability));
   }
   return WriteOutcome{.mode_changed = attributes.mode != old_mode};
@@ -462,18 +483,42 @@ Status ModelFs::ReadDirectory(const OpContext& /*context*/, InodeNumber ino, uin
   return Status::Ok();
 }
 
+Status ModelFs::SetAcl(Node* node, std::string_view name, std::string_view value, int flags) {
+  const fs::Acl acl = TRY(fs::Acl::Decode(value));
+  const bool is_access = name == fs::kAccessAclXattr;
+  if (S_ISLNK(node->attributes.mode)) return Status::Posix(EOPNOTSUPP);
+  if (!is_access && !node->is_directory()) {
+    return acl.empty() ? Status::Ok() : Status::Posix(EACCES);
+  }
+  const bool exists = node->xattrs.contains(name);
+  if (exists && (flags & XATTR_CREATE) != 0) return Status::Posix(EEXIST);
+  if (!exists && (flags & XATTR_REPLACE) != 0) return Status::Posix(ENODATA);
+  if (!exists && acl.empty()) return Status::Ok();
+  node->attributes.ctime_ns = Now();
+  node->xattrs.erase(std::string(name));
+  if (acl.empty()) return Status::Ok();
+  if (is_access) {
+    node->attributes.mode = (node->attributes.mode & ~0777U) | acl.ModeBits();
+    if ((flags & fs::kXattrKillSetgid) != 0) node->attributes.mode &= ~uint32_t{S_ISGID};
+  }
+  if (!is_access || !acl.IsMode()) node->xattrs[std::string(name)] = acl.Encode();
+  return Status::Ok();
+}
+
 Status ModelFs::SetXattr(const OpContext& /*context*/, InodeNumber ino, std::string_view name,
                          std::string_view value, int flags) {
   TRY(CheckXattrName(name));
   if (value.size() > 65536) return Status::Posix(E2BIG);
+  if (fs::IsAclXattr(name)) TRY(fs::Acl::Decode(value));
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
+  if (fs::IsAclXattr(name)) return SetAcl(node, name, value, flags);
   if (name.starts_with("user.") && !node->is_regular() && !node->is_directory()) {
     return Status::Posix(EPERM);
   }
   const bool exists = node->xattrs.contains(name);
-  if (exists && flags == XATTR_CREATE) return Status::Posix(EEXIST);
-  if (!exists && flags == XATTR_REPLACE) return Status::Posix(ENODATA);
+  if (exists && (flags & XATTR_CREATE) != 0) return Status::Posix(EEXIST);
+  if (!exists && (flags & XATTR_REPLACE) != 0) return Status::Posix(ENODATA);
   node->xattrs[std::string(name)] = value;
   node->attributes.ctime_ns = Now();
   return Status::Ok();
@@ -489,11 +534,13 @@ Result<std::string> ModelFs::GetXattr(const OpContext& /*context*/, InodeNumber 
   return at->second;
 }
 
-Result<std::string> ModelFs::ListXattr(const OpContext& /*context*/, InodeNumber ino) {
+Result<std::string> ModelFs::ListXattr(const OpContext& context, InodeNumber ino) {
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
   std::string names;
-  for (const auto& [name, value] : node->xattrs) names += name + '\0';
+  for (const auto& [name, value] : node->xattrs) {
+    if (context.uid == 0 || !name.starts_with("trusted.")) names += name + '\0';
+  }
   return names;
 }
 
@@ -501,6 +548,7 @@ Status ModelFs::RemoveXattr(const OpContext& /*context*/, InodeNumber ino, std::
   TRY(CheckXattrName(name));
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
+  if (fs::IsAclXattr(name)) return SetAcl(node, name, {}, 0);
   if (node->xattrs.erase(std::string(name)) == 0) return Status::Posix(ENODATA);
   node->attributes.ctime_ns = Now();
   return Status::Ok();

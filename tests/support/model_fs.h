@@ -103,6 +103,7 @@ class ModelFs final : public fs::FileSystem {
   bool IsInside(uint64_t inside, uint64_t directory) const;
   void Resize(Node* node, uint64_t size);
   static void LosePrivileges(Node* node);
+  io::Status SetAcl(Node* node, std::string_view name, std::string_view value, int flags);
   void NoteAccess(Node* node);
 
   const io::Clock& clock_;

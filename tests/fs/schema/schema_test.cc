@@ -123,6 +123,8 @@ TEST(RecordsTest, InodesOfEveryTypeComeBack) {
       record.xattr_list_bytes = number();
       record.has_capability = random.OneIn(2);
       record.trim_pending = random.OneIn(2);
+      record.has_access_acl = random.OneIn(2);
+      record.has_default_acl = random.OneIn(2);
       if (type == S_IFREG) record.size = number() >> 1;
       if (type == S_IFREG) record.page_count = number();
       if (type == S_IFREG) record.data_id = number();
@@ -143,6 +145,8 @@ TEST(RecordsTest, InodesOfEveryTypeComeBack) {
       EXPECT_EQ(decoded->atime_ns, record.atime_ns);
       EXPECT_EQ(decoded->ctime_ns, record.ctime_ns);
       EXPECT_EQ(decoded->target, record.target);
+      EXPECT_EQ(decoded->has_access_acl, record.has_access_acl);
+      EXPECT_EQ(decoded->has_default_acl, record.has_default_acl);
     }
   }
 }
@@ -177,7 +181,7 @@ TEST(RecordsTest, UnknownVersionsAndFlagsAreNotSupported) {
   newer[0] = 1;  // before there was a first cookie
   EXPECT_TRUE(DecodeInode(newer).status().Is(StatusCode::kNotSupported));
   newer = value;
-  newer[1] = 4;
+  newer[1] = 16;
   EXPECT_TRUE(DecodeInode(newer).status().Is(StatusCode::kNotSupported));
 }
 
