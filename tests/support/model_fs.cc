@@ -74,7 +74,8 @@ Result<ModelFs::Node*> ModelFs::Directory(InodeNumber ino) {
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
   if (!node->is_directory()) return Status::Posix(ENOTDIR);
-  if (node->attributes.nlink == 0) return Status::Posix(ENOENT);
+  if (node->attributes.nlink == 0 && !node->temporary) return Status::Posix(ENOENT);
+  node->temporary = false;
   return node;
 }
 
@@ -186,6 +187,23 @@ Result<Attributes> ModelFs::SetAttributes(const OpContext& /*context*/, InodeNum
   return AttributesOf(ino.value);
 }
 
+ModelFs::Node* ModelFs::MakeInode(const OpContext& context, const Node& directory, uint32_t mode) {
+  Node node;
+  node.attributes.ino = InodeNumber{next_ino_++};
+  node.attributes.mode = mode;
+  node.attributes.uid = context.uid;
+  node.attributes.gid = context.gid;
+  if ((directory.attributes.mode & S_ISGID) != 0) {
+    node.attributes.gid = directory.attributes.gid;
+    if (S_ISDIR(mode)) node.attributes.mode |= S_ISGID;
+  }
+  node.attributes.atime_ns = node.attributes.mtime_ns = node.attributes.ctime_ns =
+      node.attributes.btime_ns = Now();
+  node.lookup_count = 1;
+  const uint64_t ino = node.attributes.ino.value;
+  return &(inodes_[ino] = std::move(node));
+}
+
 Result<Attributes> ModelFs::Make(const OpContext& context, InodeNumber parent,
                                  std::string_view name, uint32_t mode, uint64_t rdev,
                                  std::string_view target) {
@@ -193,30 +211,27 @@ Result<Attributes> ModelFs::Make(const OpContext& context, InodeNumber parent,
   if (IsDots(name)) return Status::Posix(EEXIST);
   Node* directory = TRY(Directory(parent));
   if (directory->entries.contains(name)) return Status::Posix(EEXIST);
-  const uint64_t ino = next_ino_++;
+  Node* node = MakeInode(context, *directory, mode);
+  const uint64_t ino = node->attributes.ino.value;
   directory->entries[std::string(name)] = {ino, directory->next_cookie++};
   Touch(directory);
-  Node node;
-  node.attributes.mode = mode;
-  node.attributes.uid = context.uid;
-  node.attributes.gid = context.gid;
-  node.attributes.nlink = 1;
-  if ((directory->attributes.mode & S_ISGID) != 0) {
-    node.attributes.gid = directory->attributes.gid;
-    if (S_ISDIR(mode)) node.attributes.mode |= S_ISGID;
-  }
+  node->attributes.nlink = 1;
   if (S_ISDIR(mode)) {
-    node.attributes.nlink = 2;
+    node->attributes.nlink = 2;
     ++directory->attributes.nlink;
-    node.parent = parent.value;
+    node->parent = parent.value;
   }
-  if (S_ISCHR(mode) || S_ISBLK(mode)) node.attributes.rdev = rdev;
-  node.attributes.atime_ns = node.attributes.mtime_ns = node.attributes.ctime_ns =
-      node.attributes.btime_ns = Now();
-  node.target = target;
-  node.lookup_count = 1;
-  inodes_[ino] = std::move(node);
+  if (S_ISCHR(mode) || S_ISBLK(mode)) node->attributes.rdev = rdev;
+  node->target = target;
   return AttributesOf(ino);
+}
+
+Result<Attributes> ModelFs::MakeTemporary(const OpContext& context, InodeNumber parent,
+                                          uint32_t mode) {
+  const Node* directory = TRY(Directory(parent));
+  Node* node = MakeInode(context, *directory, S_IFREG | (mode & 07777 & ~context.umask));
+  node->temporary = true;
+  return AttributesOf(node->attributes.ino.value);
 }
 
 Result<Attributes> ModelFs::MakeNode(const OpContext& context, InodeNumber parent,
@@ -245,7 +260,8 @@ Result<Attributes> ModelFs::Link(const OpContext& /*context*/, InodeNumber ino,
   Node* directory = TRY(Directory(new_parent));
   if (node->is_directory()) return Status::Posix(EPERM);
   if (directory->entries.contains(new_name)) return Status::Posix(EEXIST);
-  if (node->attributes.nlink == 0) return Status::Posix(ENOENT);
+  if (node->attributes.nlink == 0 && !node->temporary) return Status::Posix(ENOENT);
+  node->temporary = false;
   directory->entries[std::string(new_name)] = {ino.value, directory->next_cookie++};
   Touch(directory);
   ++node->attributes.nlink;
@@ -301,13 +317,12 @@ bool ModelFs::IsInside(uint64_t inside, uint64_t directory) const {
   }
 }
 
-Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::string_view name,
+Status ModelFs::Rename(const OpContext& context, InodeNumber parent, std::string_view name,
                        InodeNumber new_parent, std::string_view new_name, uint32_t flags) {
   TRY(CheckName(name));
   TRY(CheckName(new_name));
-  if (flags > RENAME_EXCHANGE || flags == (RENAME_EXCHANGE | RENAME_NOREPLACE)) {
-    return Status::Posix(EINVAL);
-  }
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  if (flags > 7 || (exchange && flags != RENAME_EXCHANGE)) return Status::Posix(EINVAL);
   if (IsDots(name) || IsDots(new_name)) return Status::Posix(EBUSY);
   if (Find(new_parent) == nullptr) return Status::Posix(ESTALE);
   Node* from = TRY(Directory(parent));
@@ -316,9 +331,8 @@ Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::st
   if (source_at == from->entries.end()) return Status::Posix(ENOENT);
   const auto target_at = to->entries.find(new_name);
   const bool has_target = target_at != to->entries.end();
-  const bool exchange = flags == RENAME_EXCHANGE;
   if (exchange && !has_target) return Status::Posix(ENOENT);
-  if (flags == RENAME_NOREPLACE && has_target) return Status::Posix(EEXIST);
+  if ((flags & RENAME_NOREPLACE) != 0 && has_target) return Status::Posix(EEXIST);
   const Entry source = source_at->second;
   Node& moved = inodes_.at(source.ino);
   if (moved.is_directory() && IsInside(new_parent.value, source.ino)) return Status::Posix(EINVAL);
@@ -365,6 +379,12 @@ Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::st
   moved.attributes.ctime_ns = Now();
   Touch(from);
   Touch(to);
+  if ((flags & RENAME_WHITEOUT) != 0) {
+    Node* whiteout = MakeInode(context, *from, S_IFCHR);
+    whiteout->attributes.nlink = 1;
+    whiteout->lookup_count = 0;
+    from->entries[std::string(name)] = {whiteout->attributes.ino.value, from->next_cookie++};
+  }
   if (victim != 0) DropLink(victim);
   return Status::Ok();
 }
