@@ -26,6 +26,8 @@ struct OpContext {
   // False: an operation that would have to wait (cold read, stalled write, a lock held across I/O)
   // returns WouldBlock and has changed nothing; call it again with true, from a thread that may.
   bool may_wait = true;
+  // A read leaves no access time (O_NOATIME).
+  bool no_access_time = false;
 };
 
 // Times are nanoseconds since the epoch.

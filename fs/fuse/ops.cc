@@ -265,7 +265,13 @@ AttributeChange ToChange(const struct stat& attributes, int what) {
   if ((what & FUSE_SET_ATTR_ATIME) && !change.atime_now) change.atime_ns = ToNs(attributes.st_atim);
   if ((what & FUSE_SET_ATTR_MTIME) && !change.mtime_now) change.mtime_ns = ToNs(attributes.st_mtim);
   if (what & FUSE_SET_ATTR_CTIME) change.ctime_ns = ToNs(attributes.st_ctim);
-  change.kill_suid_sgid = (what & (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID)) != 0;
+  // A chown that names neither user nor group arrives without anything to set, and takes
+  // privileges away like any other.
+  constexpr int kSettable = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |
+                            FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
+                            FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME;
+  change.kill_suid_sgid =
+      (what & (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID)) != 0 || (what & kSettable) == 0;
   return change;
 }
 
@@ -341,10 +347,11 @@ void Flush(fuse_req_t request, fuse_ino_t, fuse_file_info*) noexcept {
 }
 
 void Read(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t offset,
-          fuse_file_info*) noexcept {
+          fuse_file_info* info) noexcept {
   Serve(
       request, Op::kRead,
-      [](Call& call, InodeNumber what, size_t length, off_t from) {
+      [](Call& call, InodeNumber what, size_t length, off_t from, int flags) {
+        call.context.no_access_time = (flags & O_NOATIME) != 0;
         const io::MutableBytes out = AnswerMemory(call.reply.request(), length);
         const io::Result<size_t> read =
             call.file_system.Read(call.context, what, static_cast<uint64_t>(from), out);
@@ -352,7 +359,7 @@ void Read(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t offset,
         call.reply.WithBytes(out.first(*read));
         return true;
       },
-      Ino(ino), bytes, offset);
+      Ino(ino), bytes, offset, info == nullptr ? 0 : info->flags);
 }
 
 bool MustKillPrivileges([[maybe_unused]] const fuse_file_info& write) {

@@ -125,6 +125,7 @@ TEST_P(RemountMount, AStoreOnAReadOnlyDiskMountsReadOnly) {
   mount_->Mount(Options());
   MakeTree();
   const std::string tree = DescribeTree(mount_->mountpoint());
+  ASSERT_EQ(Terracefs({"sync", mount_->mountpoint()}).exit_code, 0);
   mount_->KillDaemon();
   const std::string before = DescribeStore();
   const std::string view = mount_->directory() + "/view";
@@ -280,21 +281,24 @@ TEST_P(RemountMount, MountAndFstabWork) {
   std::ofstream(fstab) << mount_->store() << " " << mount_->mountpoint()
                        << " fuse.terracefs defaults,nofail,x-a.b,cache=48M," << Options()
                        << " 0 0\n";
-  const std::string script = R"(
+  const std::string script = R"sh(
 set -e
-mount --bind "$1" "$(readlink -f /sbin/mount.fuse)" mount -
-                                 T "$3" - a grep -
-                                 q " $2 fuse.terracefs rw" / proc / self / mounts echo text >
-                             "$2/file" mount - o remount,
-                    ro "$2" grep - q " $2 fuse.terracefs ro" / proc / self / mounts !echo more 2 >
-                        / dev / null > "$2/file" mount - o remount,
-                    rw "$2" echo more >> "$2/file" umount "$2" while !flock - n "$4/LOCK" true;
-  do sleep 0.05; done
+mount --bind "$1" "$(readlink -f /sbin/mount.fuse)"
+mount -T "$3" -a
+grep -q " $2 fuse.terracefs rw" /proc/self/mounts
+echo text >"$2/file"
+mount -o remount,ro "$2"
+grep -q " $2 fuse.terracefs ro" /proc/self/mounts
+if echo more 2>/dev/null >"$2/file"; then exit 1; fi
+mount -o remount,rw "$2"
+echo more >>"$2/file"
+umount "$2"
+while ! flock -n "$4/LOCK" true; do sleep 0.05; done
 mount -t fuse.terracefs -o ro,nosuid "$4" "$2"
-test "$(cat "$2/file" | tr '\n' ' ')" = 'text more '
+test "$(tr '\n' ' ' <"$2/file")" = 'text more '
 umount "$2"
 echo fine
-)";
+)sh";
   const ProcessResult result =
       RunProcess({"unshare", "-m", "sh", "-c", script, "sh", TerracefsProgram(),
                   mount_->mountpoint(), fstab, mount_->store()});
@@ -304,14 +308,22 @@ echo fine
 
 // Nothing but fuse3 is installed: its mount.fuse3 calls `terracefs STORE MOUNTPOINT -o ...`.
 TEST_P(RemountMount, MountFuseWorksToo) {
-  const std::string bin = std::filesystem::path(TerracefsProgram()).parent_path();
-  const ProcessResult mounted =
-      RunProcess({"env", "PATH=" + bin + ":/usr/sbin:/usr/bin:/sbin:/bin", "mount", "-t",
-                  "fuse.terracefs", "-o", Options("nodev"), mount_->store(), mount_->mountpoint()});
-  ASSERT_EQ(mounted.exit_code, 0) << mounted.err;
-  EXPECT_TRUE(mount_->IsMounted());
-  EXPECT_EQ(Flags() & ST_NODEV, static_cast<unsigned long>(ST_NODEV));
-  mount_->Umount();
+  const std::string script = R"sh(
+set -e
+mount -t tmpfs none /usr/local/bin
+ln -s "$1" /usr/local/bin/terracefs
+mount -t fuse.terracefs -o "$4" "$3" "$2"
+grep " $2 fuse.terracefs rw" /proc/self/mounts | grep -q nodev
+echo text >"$2/file"
+mount -i -o remount,ro "$2"
+umount "$2"
+echo fine
+)sh";
+  const ProcessResult result =
+      RunProcess({"unshare", "-m", "sh", "-c", script, "sh", TerracefsProgram(),
+                  mount_->mountpoint(), mount_->store(), Options("nodev")});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.out, "fine\n") << result.err;
 }
 
 // A crash right after the call loses nothing.
