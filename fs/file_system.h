@@ -29,6 +29,8 @@ struct OpContext {
   // The kernel asks for itself: it writes back what somebody wrote before, after it saw to it then
   // that whoever wrote took away what writing takes away. What was given since stays.
   bool write_back = false;
+  // A read leaves no access time (O_NOATIME).
+  bool no_access_time = false;
 };
 
 // Times are nanoseconds since the epoch.
@@ -111,10 +113,10 @@ inline constexpr int kXattrKillSetgid = 0x100;
 // kernel's (default_permissions); what the kernel cannot know (setgid inheritance, clearing of
 // setuid on write, who may set what) is done here. All methods are safe from any thread.
 //
-// Lookup counts: Lookup, MakeNode, MakeDirectory, MakeSymlink, Link and each entry of a
-// readdirplus add one to the inode's count, for which the caller owes one Forget. An inode whose
-// last link goes while its count is not zero lives on (recorded as an orphan, collected at the next
-// Mount after a crash) until Forget brings the count to zero.
+// Lookup counts: Lookup, MakeNode, MakeDirectory, MakeSymlink, MakeTemporary, Link and each entry
+// of a readdirplus add one to the inode's count, for which the caller owes one Forget. An inode
+// whose last link goes while its count is not zero lives on (recorded as an orphan, collected at
+// the next Mount after a crash) until Forget brings the count to zero.
 class FileSystem {
  public:
   // Writes the superblock and the root directory (mode 0755, uid and gid of the caller given).
@@ -140,18 +142,24 @@ class FileSystem {
                                                std::string_view name, uint32_t mode) = 0;
   virtual io::Result<Attributes> MakeSymlink(const OpContext& context, InodeNumber parent,
                                              std::string_view name, std::string_view target) = 0;
+  // A regular file without a name, made as if in `parent` (O_TMPFILE). Link may give it one; until
+  // then it is an orphan, which goes with its last user or at the next Mount after a crash.
+  virtual io::Result<Attributes> MakeTemporary(const OpContext& context, InodeNumber parent,
+                                               uint32_t mode) = 0;
+  // ENOENT for an inode without links, unless MakeTemporary made it and it never had one.
   virtual io::Result<Attributes> Link(const OpContext& context, InodeNumber ino,
                                       InodeNumber new_parent, std::string_view new_name) = 0;
   virtual io::Status Unlink(const OpContext& context, InodeNumber parent,
                             std::string_view name) = 0;
   virtual io::Status RemoveDirectory(const OpContext& context, InodeNumber parent,
                                      std::string_view name) = 0;
-  // `flags`: 0, RENAME_NOREPLACE or RENAME_EXCHANGE.
+  // `flags`: RENAME_NOREPLACE and RENAME_WHITEOUT, or RENAME_EXCHANGE. A whiteout, which stays at
+  // the old name, is a character device 0:0 without permissions; nobody owes a Forget for it.
   virtual io::Status Rename(const OpContext& context, InodeNumber parent, std::string_view name,
                             InodeNumber new_parent, std::string_view new_name, uint32_t flags) = 0;
-  // `observer(ino, bytes)` is called at the end of every Unlink and Rename that took the last name of
-  // a file which somebody still holds; `bytes` is its size, no lock is held. Not while other methods
-  // are called.
+  // `observer(ino, bytes)` is called at the end of every Unlink and Rename that took the last name
+  // of a file which somebody still holds; `bytes` is its size, no lock is held. Not while other
+  // methods are called.
   using UnlinkObserver = std::function<void(InodeNumber ino, uint64_t bytes)>;
   virtual void SetUnlinkObserver(UnlinkObserver observer) = 0;
   virtual io::Result<std::string> ReadLink(const OpContext& context, InodeNumber ino) = 0;
@@ -166,6 +174,10 @@ class FileSystem {
                                          io::Bytes data, bool kill_suid_sgid) = 0;
   // Everything done before, on any inode, is durable on return (recovery is a prefix).
   virtual io::Status Sync() = 0;
+  // Remounting. Read-only: as if Mount had been told so, but for what is under way; EROFS if it was
+  // told so and the opposite is wanted.
+  virtual io::Status SetReadOnly(bool read_only) = 0;
+  virtual void SetAtimePolicy(AtimePolicy policy) = 0;
 
   // Calls `visit` for the entries after `cookie` (0: the start) until it returns false. "." and
   // ".." come first. `with_attributes`: each visited entry (except "." and "..") for which `visit`

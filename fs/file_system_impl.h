@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,6 +46,8 @@ class FileSystemImpl final : public FileSystem {
                                        std::string_view name, uint32_t mode) override;
   io::Result<Attributes> MakeSymlink(const OpContext& context, InodeNumber parent,
                                      std::string_view name, std::string_view target) override;
+  io::Result<Attributes> MakeTemporary(const OpContext& context, InodeNumber parent,
+                                       uint32_t mode) override;
   io::Result<Attributes> Link(const OpContext& context, InodeNumber ino, InodeNumber new_parent,
                               std::string_view new_name) override;
   io::Status Unlink(const OpContext& context, InodeNumber parent, std::string_view name) override;
@@ -61,6 +64,8 @@ class FileSystemImpl final : public FileSystem {
   io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
                                  io::Bytes data, bool kill_suid_sgid) override;
   io::Status Sync() override;
+  io::Status SetReadOnly(bool read_only) override;
+  void SetAtimePolicy(AtimePolicy policy) override;
   io::Status ReadDirectory(const OpContext& context, InodeNumber ino, uint64_t cookie,
                            bool with_attributes,
                            const std::function<bool(const DirectoryEntry&)>& visit) override;
@@ -103,6 +108,11 @@ class FileSystemImpl final : public FileSystem {
   // ops/create.cc
   io::Result<Attributes> MakeEntry(const OpContext& context, InodeNumber parent,
                                    std::string_view name, const NewInode& spec);
+  // The record of something made in `directory`, but for its links.
+  InodeRecord NewRecord(const OpContext& context, InodeNumber ino, const Inode& directory,
+                        const NewInode& spec) const;
+  io::Status LinkLocked(const OpContext& context, Inode& inode, Inode& directory,
+                        std::string_view new_name);
   // `directory` is one, and lives: ENOTDIR, ENOENT.
   static io::Status CheckDirectory(const InodeRecord& directory);
 
@@ -132,7 +142,10 @@ class FileSystemImpl final : public FileSystem {
   io::Status LockRenameEnds(const OpContext& context, RenameEnds* ends);
   io::Status CheckRename(const OpContext& context, const RenameEnds& ends, bool* nothing_to_do);
   io::Status CheckNotInside(const OpContext& context, InodeNumber directory, InodeNumber inside);
-  io::Status CommitRename(const OpContext& context, RenameEnds* ends, std::optional<Orphan>* orphan);
+  io::Status StageWhiteout(const OpContext& context, const RenameEnds& ends,
+                           Transaction* transaction);
+  io::Status CommitRename(const OpContext& context, RenameEnds* ends,
+                          std::optional<Orphan>* orphan);
   static void StageMove(const RenameEnds& ends, int64_t now_ns, Transaction* transaction);
   static void StageExchange(const RenameEnds& ends, int64_t now_ns, Transaction* transaction);
 
@@ -176,6 +189,9 @@ class FileSystemImpl final : public FileSystem {
 
   lsm::Db& db_;
   const FileSystemOptions options_;
+  // Relaxed: a change need not be seen at once.
+  std::atomic<bool> read_only_;
+  std::atomic<AtimePolicy> atime_;
   InodeTable table_;
   LookupCounts counts_;
   InodeAllocator allocator_;

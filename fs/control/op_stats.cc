@@ -11,7 +11,7 @@ constexpr std::array<std::string_view, kOpCount> kNames = {
     "mkdir",   "unlink",      "rmdir",    "symlink",   "rename",      "link",
     "open",    "create",      "read",     "write",     "flush",       "fsync",
     "statfs",  "setxattr",    "getxattr", "listxattr", "removexattr", "opendir",
-    "readdir", "readdirplus", "fsyncdir", "ioctl",     "statx",
+    "readdir", "readdirplus", "fsyncdir", "ioctl",     "statx",       "tmpfile",
 };
 static_assert(!kNames.back().empty());
 

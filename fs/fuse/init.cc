@@ -59,7 +59,8 @@ void ChooseCapabilities(const ServiceTargets& targets, fuse_conn_info* connectio
   // The kernel's own locks serve a filesystem that has no other clients.
   Want(connection, FUSE_CAP_POSIX_LOCKS, false);
   Want(connection, FUSE_CAP_FLOCK_LOCKS, false);
-  Want(connection, FUSE_CAP_EXPORT_SUPPORT, false);
+  // A file handle is a node id, which is the inode's number for good: LOOKUP of "." finds it.
+  Want(connection, FUSE_CAP_EXPORT_SUPPORT, true);
   Want(connection, FUSE_CAP_SPLICE_READ, false);
   Want(connection, FUSE_CAP_SPLICE_WRITE, false);
   Want(connection, FUSE_CAP_SPLICE_MOVE, false);

@@ -5,7 +5,7 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <optional>
+#include <functional>
 
 #include "fs/acl.h"
 #include "fs/errno.h"
@@ -68,6 +68,55 @@ bool AnswerStatus(Call& call, const io::Status& status) {
   return true;
 }
 
+// Answers as `answer` says once everything done so far is durable; see DurableReply.
+void AnswerOnceDurable(Call& call, std::function<void(Reply&, const io::Status&)> answer) {
+  const ServiceTargets& targets = call.service.targets();
+  DurableReply reply{std::move(call.reply), std::move(answer)};
+  if (targets.read_only || targets.db.DurableSequence() >= targets.db.LastSequence()) {
+    return reply.WithStatus(io::Status::Ok());
+  }
+  call.service.syncs().Add(std::move(reply));
+}
+
+// A name was made.
+bool AnswerNewEntry(Call& call, const io::Result<Attributes>& made) {
+  if (!made.ok() || !call.service.targets().sync_names) return AnswerEntry(call, made);
+  AnswerOnceDurable(call, [attributes = *made, &file_system = call.file_system](
+                              Reply& reply, const io::Status& synced) {
+    if (!synced.ok()) {
+      reply.WithStatus(synced);
+    } else if (reply.WithEntry(attributes)) {
+      return;
+    }
+    file_system.Forget(attributes.ino, 1);
+  });
+  return true;
+}
+
+// A name was moved or removed.
+bool AnswerNameChange(Call& call, const io::Status& status) {
+  if (!status.ok() || !call.service.targets().sync_names) return AnswerStatus(call, status);
+  AnswerOnceDurable(call, nullptr);
+  return true;
+}
+
+// Attributes were changed, and are answered unless it was an xattr.
+bool AnswerAttributeChange(Call& call, const io::Result<Attributes>& changed) {
+  if (!changed.ok() || !call.service.targets().sync_attributes) {
+    return AnswerAttributes(call, changed);
+  }
+  AnswerOnceDurable(call, [attributes = *changed](Reply& reply, const io::Status& synced) {
+    if (!synced.ok()) return reply.WithStatus(synced);
+    reply.WithAttributes(attributes);
+  });
+  return true;
+}
+bool AnswerAttributeChange(Call& call, const io::Status& status) {
+  if (!status.ok() || !call.service.targets().sync_attributes) return AnswerStatus(call, status);
+  AnswerOnceDurable(call, nullptr);
+  return true;
+}
+
 // --- Names
 // ----------------------------------------------------------------------------------------
 
@@ -90,7 +139,7 @@ void Mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
   Serve(
       request, Op::kMknod,
       [](Call& call, InodeNumber in, std::string_view child, mode_t as, dev_t device) {
-        return AnswerEntry(call, call.file_system.MakeNode(call.context, in, child, as, device));
+        return AnswerNewEntry(call, call.file_system.MakeNode(call.context, in, child, as, device));
       },
       Ino(parent), std::string_view(name), mode, rdev);
 }
@@ -99,7 +148,7 @@ void Mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode)
   Serve(
       request, Op::kMkdir,
       [](Call& call, InodeNumber in, std::string_view child, mode_t as) {
-        return AnswerEntry(call, call.file_system.MakeDirectory(call.context, in, child, as));
+        return AnswerNewEntry(call, call.file_system.MakeDirectory(call.context, in, child, as));
       },
       Ino(parent), std::string_view(name), mode);
 }
@@ -108,7 +157,7 @@ void Symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const ch
   Serve(
       request, Op::kSymlink,
       [](Call& call, InodeNumber in, std::string_view child, std::string_view to) {
-        return AnswerEntry(call, call.file_system.MakeSymlink(call.context, in, child, to));
+        return AnswerNewEntry(call, call.file_system.MakeSymlink(call.context, in, child, to));
       },
       Ino(parent), std::string_view(name), std::string_view(target));
 }
@@ -118,7 +167,7 @@ void Link(fuse_req_t request, fuse_ino_t ino, fuse_ino_t new_parent,
   Serve(
       request, Op::kLink,
       [](Call& call, InodeNumber what, InodeNumber in, std::string_view name) {
-        return AnswerEntry(call, call.file_system.Link(call.context, what, in, name));
+        return AnswerNewEntry(call, call.file_system.Link(call.context, what, in, name));
       },
       Ino(ino), Ino(new_parent), std::string_view(new_name));
 }
@@ -127,7 +176,7 @@ void Unlink(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
   Serve(
       request, Op::kUnlink,
       [](Call& call, InodeNumber in, std::string_view child) {
-        return AnswerStatus(call, call.file_system.Unlink(call.context, in, child));
+        return AnswerNameChange(call, call.file_system.Unlink(call.context, in, child));
       },
       Ino(parent), std::string_view(name));
 }
@@ -136,7 +185,7 @@ void Rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
   Serve(
       request, Op::kRmdir,
       [](Call& call, InodeNumber in, std::string_view child) {
-        return AnswerStatus(call, call.file_system.RemoveDirectory(call.context, in, child));
+        return AnswerNameChange(call, call.file_system.RemoveDirectory(call.context, in, child));
       },
       Ino(parent), std::string_view(name));
 }
@@ -147,7 +196,7 @@ void Rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t 
       request, Op::kRename,
       [](Call& call, InodeNumber from, std::string_view old_name, InodeNumber to,
          std::string_view name_there, unsigned how) {
-        return AnswerStatus(
+        return AnswerNameChange(
             call, call.file_system.Rename(call.context, from, old_name, to, name_there, how));
       },
       Ino(parent), std::string_view(name), Ino(new_parent), std::string_view(new_name), flags);
@@ -218,7 +267,13 @@ AttributeChange ToChange(const struct stat& attributes, int what) {
   if ((what & FUSE_SET_ATTR_ATIME) && !change.atime_now) change.atime_ns = ToNs(attributes.st_atim);
   if ((what & FUSE_SET_ATTR_MTIME) && !change.mtime_now) change.mtime_ns = ToNs(attributes.st_mtim);
   if (what & FUSE_SET_ATTR_CTIME) change.ctime_ns = ToNs(attributes.st_ctim);
-  change.kill_suid_sgid = (what & (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID)) != 0;
+  // A chown that names neither user nor group arrives without anything to set, and takes
+  // privileges away like any other.
+  constexpr int kSettable = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |
+                            FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
+                            FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME;
+  change.kill_suid_sgid =
+      (what & (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID)) != 0 || (what & kSettable) == 0;
   return change;
 }
 
@@ -227,7 +282,8 @@ void Setattr(fuse_req_t request, fuse_ino_t ino, struct stat* attributes, int wh
   Serve(
       request, Op::kSetattr,
       [](Call& call, InodeNumber inode, const AttributeChange& change) {
-        return AnswerAttributes(call, call.file_system.SetAttributes(call.context, inode, change));
+        return AnswerAttributeChange(call,
+                                     call.file_system.SetAttributes(call.context, inode, change));
       },
       Ino(ino), ToChange(*attributes, what));
 }
@@ -268,16 +324,36 @@ void Create(fuse_req_t request, fuse_ino_t, const char*, mode_t, fuse_file_info*
   ServeNow(request, Op::kCreate, [](Call& call) { call.reply.WithErrno(ENOSYS); });
 }
 
+#if TERRACEFS_LIBFUSE_HAS_URING
+// The only open that is told of: the kernel has no other way to make a file without a name.
+void Tmpfile(fuse_req_t request, fuse_ino_t parent, mode_t mode, fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kTmpfile,
+      [](Call& call, InodeNumber in, mode_t as) {
+        const io::Result<Attributes> made = call.file_system.MakeTemporary(call.context, in, as);
+        if (!made.ok()) return AnswerStatus(call, made.status());
+        // As for any file whose open nobody hears of: there is no state, and cached pages stay.
+        fuse_file_info info{};
+        info.keep_cache = 1;
+        FileSystem& file_system = call.file_system;
+        if (!call.reply.WithOpenEntry(*made, info)) file_system.Forget(made->ino, 1);
+        return true;
+      },
+      Ino(parent), mode);
+}
+#endif
+
 // Nothing is kept back until close.
 void Flush(fuse_req_t request, fuse_ino_t, fuse_file_info*) noexcept {
   ServeNow(request, Op::kFlush, [](Call& call) { call.reply.WithErrno(ENOSYS); });
 }
 
 void Read(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t offset,
-          fuse_file_info*) noexcept {
+          fuse_file_info* info) noexcept {
   Serve(
       request, Op::kRead,
-      [](Call& call, InodeNumber what, size_t length, off_t from) {
+      [](Call& call, InodeNumber what, size_t length, off_t from, int flags) {
+        call.context.no_access_time = (flags & O_NOATIME) != 0;
         const io::MutableBytes out = AnswerMemory(call.reply.request(), length);
         const io::Result<size_t> read =
             call.file_system.Read(call.context, what, static_cast<uint64_t>(from), out);
@@ -285,17 +361,7 @@ void Read(fuse_req_t request, fuse_ino_t ino, size_t bytes, off_t offset,
         call.reply.WithBytes(out.first(*read));
         return true;
       },
-      Ino(ino), bytes, offset);
-}
-
-// `written_bytes`: of a write; none for an fsync.
-void AnswerOnceDurable(Call& call, std::optional<size_t> written_bytes) {
-  const ServiceTargets& targets = call.service.targets();
-  DurableReply reply{std::move(call.reply), written_bytes};
-  if (targets.read_only || targets.db.DurableSequence() >= targets.db.LastSequence()) {
-    return reply.WithStatus(io::Status::Ok());
-  }
-  call.service.syncs().Add(std::move(reply));
+      Ino(ino), bytes, offset, info == nullptr ? 0 : info->flags);
 }
 
 bool MustKillPrivileges([[maybe_unused]] const fuse_file_info& write) {
@@ -320,7 +386,10 @@ void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, o
         if (outcome->mode_changed) call.service.invalidate_attributes(what);
         // After an asynchronous O_DIRECT write the kernel sends no FSYNC: only the flags tell.
         if ((flags & (O_SYNC | O_DSYNC)) != 0) {
-          AnswerOnceDurable(call, content.size());
+          AnswerOnceDurable(call, [bytes = content.size()](Reply& reply, const io::Status& synced) {
+            if (!synced.ok()) return reply.WithStatus(synced);
+            reply.WithCount(bytes);
+          });
         } else {
           call.reply.WithCount(content.size());
         }
@@ -331,7 +400,7 @@ void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, o
 }
 
 void SyncAll(fuse_req_t request, Op op) noexcept {
-  ServeNow(request, op, [](Call& call) { AnswerOnceDurable(call, std::nullopt); });
+  ServeNow(request, op, [](Call& call) { AnswerOnceDurable(call, nullptr); });
 }
 
 void Fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) noexcept {
@@ -423,8 +492,8 @@ void Setxattr(fuse_req_t request, fuse_ino_t ino, const char* name, const char* 
         if (RefuseAcl(call, key)) return true;
         const io::Result<int> all = SetxattrFlags(call, what, key, how);
         if (!all.ok()) return AnswerStatus(call, all.status());
-        return AnswerStatus(call,
-                            call.file_system.SetXattr(call.context, what, key, content, *all));
+        return AnswerAttributeChange(
+            call, call.file_system.SetXattr(call.context, what, key, content, *all));
       },
       Ino(ino), std::string_view(name), std::string_view(value, bytes), flags);
 }
@@ -453,7 +522,7 @@ void Removexattr(fuse_req_t request, fuse_ino_t ino, const char* name) noexcept 
       request, Op::kRemovexattr,
       [](Call& call, InodeNumber what, std::string_view key) {
         if (RefuseAcl(call, key)) return true;
-        return AnswerStatus(call, call.file_system.RemoveXattr(call.context, what, key));
+        return AnswerAttributeChange(call, call.file_system.RemoveXattr(call.context, what, key));
       },
       Ino(ino), std::string_view(name));
 }
@@ -523,6 +592,7 @@ fuse_lowlevel_ops MakeOperations() {
   ops.ioctl = Ioctl;
 #if TERRACEFS_LIBFUSE_HAS_URING
   ops.statx = Statx;
+  ops.tmpfile = Tmpfile;
 #endif
   return ops;
 }

@@ -26,6 +26,9 @@ struct ServiceTargets {
   bool read_only = false;
   bool writeback = false;  // the kernel's write-back cache
   bool acl = true;         // the kernel checks ACLs, and may know of them
+  // What makes, moves or removes names, or changes attributes, answers once that is durable.
+  bool sync_names = false;
+  bool sync_attributes = false;
 };
 
 // What the request callbacks work with: the filesystem, and the threads on which they may wait for

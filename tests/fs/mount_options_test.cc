@@ -93,6 +93,17 @@ TEST(MountOptionsTest, CompressionHasALevel) {
   EXPECT_EQ(Parsed("inline_max=0").inline_max_bytes, 0u);
 }
 
+TEST(MountOptionsTest, WhatFstabSaysToOthersIsPassedOver) {
+  const MountOptions options = Parsed(
+      "defaults,noauto,user,users,owner,group,nouser,_netdev,nofail,x-systemd.automount,"
+      "x-systemd.idle-timeout=1min,X-mount.mkdir=0755,comment=some text,user=me,lazytime,ro");
+  EXPECT_TRUE(options.read_only);
+  EXPECT_FALSE(options.sync);
+  EXPECT_TRUE(Parsed("sync").sync);
+  EXPECT_TRUE(Parsed("dirsync").dirsync);
+  EXPECT_FALSE(Parsed("sync,async").sync);
+}
+
 TEST(MountOptionsTest, RefusalsNameTheOption) {
   EXPECT_EQ(Refusal("frob"), "unknown option 'frob'");
   EXPECT_EQ(Refusal("frob=1"), "unknown option 'frob=1'");

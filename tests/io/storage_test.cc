@@ -190,6 +190,22 @@ TEST_P(StorageTest, LockIsHeldOnceUntilDestroyed) {
   EXPECT_TRUE(storage_->Lock("LOCK").ok());
 }
 
+TEST_P(StorageTest, ASharedLockKeepsOthersFromHoldingItAlone) {
+  EXPECT_TRUE(storage_->LockShared("LOCK").status().Is(StatusCode::kNotFound));
+  Result<std::unique_ptr<StorageLock>> alone = storage_->Lock("LOCK");
+  ASSERT_TRUE(alone.ok());
+  EXPECT_TRUE(storage_->LockShared("LOCK").status().Is(StatusCode::kBusy));
+  alone.value().reset();
+  Result<std::unique_ptr<StorageLock>> one = storage_->LockShared("LOCK");
+  ASSERT_TRUE(one.ok()) << one.status().ToString();
+  Result<std::unique_ptr<StorageLock>> other = storage_->LockShared("LOCK");
+  ASSERT_TRUE(other.ok()) << other.status().ToString();
+  one.value().reset();
+  EXPECT_TRUE(storage_->Lock("LOCK").status().Is(StatusCode::kBusy));
+  other.value().reset();
+  EXPECT_TRUE(storage_->Lock("LOCK").ok());
+}
+
 // ---- Bytes
 
 TEST_P(StorageTest, WrittenBytesAreReadBack) {

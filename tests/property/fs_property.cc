@@ -395,7 +395,9 @@ class FsWorkload {
       case 4:
         return MakeDirectory();
       case 5:
-        return random_.OneIn(2) ? MakeSymlink() : MakeSpecial();
+        return random_.OneIn(3)   ? MakeTemporary()
+               : random_.OneIn(2) ? MakeSymlink()
+                                  : MakeSpecial();
       case 6:
         return Link();
       case 7:
@@ -481,8 +483,25 @@ class FsWorkload {
                       return f.MakeSymlink(c, parent.model, name, target);
                     }});
   }
+  void MakeTemporary() {
+    const Known parent = AnyDirectory();
+    const uint32_t mode = static_cast<uint32_t>(random_.Uniform(010000));
+    Log("tmpfile in " + std::to_string(parent.real.value));
+    Entry(std::pair{
+        [&](FileSystem& f, const OpContext& c) { return f.MakeTemporary(c, parent.real, mode); },
+        [&](FileSystem& f, const OpContext& c) { return f.MakeTemporary(c, parent.model, mode); }});
+  }
+  // Mostly one that has no name.
+  Known AnyNameless() {
+    for (int i = 0; i < 20; ++i) {
+      const Known& known = Any();
+      const auto attributes = model_->GetAttributes({}, known.model);
+      if (attributes.ok() && attributes->nlink == 0) return known;
+    }
+    return Any();
+  }
   void Link() {
-    const Known node = Any();
+    const Known node = random_.OneIn(2) ? AnyNameless() : Any();
     const Known parent = AnyDirectory();
     const std::string name = AnyName();
     Log("link " + std::to_string(node.real.value) + " in " + std::to_string(parent.real.value) +
@@ -517,7 +536,7 @@ class FsWorkload {
     const std::string name = AnyName();
     const std::string new_name = AnyName();
     static constexpr uint32_t kFlags[] = {
-        0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE, 4};
+        0, 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE, 4, 4, 5, 6, 8};
     const uint32_t flags = kFlags[random_.Uniform(std::size(kFlags))];
     Log("rename in " + std::to_string(source.real.value) + " " + name + " to " +
         std::to_string(target.real.value) + " " + new_name + " flags " + std::to_string(flags));

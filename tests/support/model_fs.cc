@@ -77,7 +77,8 @@ Result<ModelFs::Node*> ModelFs::Directory(InodeNumber ino) {
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
   if (!node->is_directory()) return Status::Posix(ENOTDIR);
-  if (node->attributes.nlink == 0) return Status::Posix(ENOENT);
+  if (node->attributes.nlink == 0 && !node->temporary) return Status::Posix(ENOENT);
+  node->temporary = false;
   return node;
 }
 
@@ -197,18 +198,14 @@ Result<Attributes> ModelFs::SetAttributes(const OpContext& /*context*/, InodeNum
   return AttributesOf(ino.value);
 }
 
-Result<Attributes> ModelFs::Make(const OpContext& context, InodeNumber parent,
-                                 std::string_view name, uint32_t mode, uint64_t rdev,
-                                 std::string_view target) {
-  TRY(CheckName(name));
-  if (IsDots(name)) return Status::Posix(EEXIST);
-  Node* directory = TRY(Directory(parent));
-  if (directory->entries.contains(name)) return Status::Posix(EEXIST);
+Result<ModelFs::Node*> ModelFs::MakeInode(const OpContext& context, const Node& directory,
+                                          uint32_t mode) {
   Node node;
-  const auto defaults = directory->xattrs.find(fs::kDefaultAclXattr);
+  node.attributes.ino = InodeNumber{next_ino_};
+  const auto defaults = directory.xattrs.find(fs::kDefaultAclXattr);
   if (S_ISLNK(mode)) {
     node.attributes.mode = mode;
-  } else if (defaults == directory->xattrs.end()) {
+  } else if (defaults == directory.xattrs.end()) {
     node.attributes.mode = mode & ~context.umask;
   } else {
     const fs::InheritedAcls acls = TRY(fs::InheritFrom(defaults->second, mode));
@@ -216,28 +213,47 @@ Result<Attributes> ModelFs::Make(const OpContext& context, InodeNumber parent,
     if (!acls.access.empty()) node.xattrs[std::string(fs::kAccessAclXattr)] = acls.access;
     if (S_ISDIR(mode)) node.xattrs[std::string(fs::kDefaultAclXattr)] = defaults->second;
   }
-  const uint64_t ino = next_ino_++;
-  directory->entries[std::string(name)] = {ino, directory->next_cookie++};
-  Touch(directory);
   node.attributes.uid = context.uid;
   node.attributes.gid = context.gid;
-  node.attributes.nlink = 1;
-  if ((directory->attributes.mode & S_ISGID) != 0) {
-    node.attributes.gid = directory->attributes.gid;
+  if ((directory.attributes.mode & S_ISGID) != 0) {
+    node.attributes.gid = directory.attributes.gid;
     if (S_ISDIR(mode)) node.attributes.mode |= S_ISGID;
   }
-  if (S_ISDIR(mode)) {
-    node.attributes.nlink = 2;
-    ++directory->attributes.nlink;
-    node.parent = parent.value;
-  }
-  if (S_ISCHR(mode) || S_ISBLK(mode)) node.attributes.rdev = rdev;
   node.attributes.atime_ns = node.attributes.mtime_ns = node.attributes.ctime_ns =
       node.attributes.btime_ns = Now();
-  node.target = target;
   node.lookup_count = 1;
-  inodes_[ino] = std::move(node);
+  const uint64_t ino = next_ino_++;
+  return &(inodes_[ino] = std::move(node));
+}
+
+Result<Attributes> ModelFs::Make(const OpContext& context, InodeNumber parent,
+                                 std::string_view name, uint32_t mode, uint64_t rdev,
+                                 std::string_view target) {
+  TRY(CheckName(name));
+  if (IsDots(name)) return Status::Posix(EEXIST);
+  Node* directory = TRY(Directory(parent));
+  if (directory->entries.contains(name)) return Status::Posix(EEXIST);
+  Node* node = TRY(MakeInode(context, *directory, mode));
+  const uint64_t ino = node->attributes.ino.value;
+  directory->entries[std::string(name)] = {ino, directory->next_cookie++};
+  Touch(directory);
+  node->attributes.nlink = 1;
+  if (S_ISDIR(mode)) {
+    node->attributes.nlink = 2;
+    ++directory->attributes.nlink;
+    node->parent = parent.value;
+  }
+  if (S_ISCHR(mode) || S_ISBLK(mode)) node->attributes.rdev = rdev;
+  node->target = target;
   return AttributesOf(ino);
+}
+
+Result<Attributes> ModelFs::MakeTemporary(const OpContext& context, InodeNumber parent,
+                                          uint32_t mode) {
+  const Node* directory = TRY(Directory(parent));
+  Node* node = TRY(MakeInode(context, *directory, S_IFREG | (mode & 07777)));
+  node->temporary = true;
+  return AttributesOf(node->attributes.ino.value);
 }
 
 Result<Attributes> ModelFs::MakeNode(const OpContext& context, InodeNumber parent,
@@ -266,7 +282,8 @@ Result<Attributes> ModelFs::Link(const OpContext& /*context*/, InodeNumber ino,
   Node* directory = TRY(Directory(new_parent));
   if (node->is_directory()) return Status::Posix(EPERM);
   if (directory->entries.contains(new_name)) return Status::Posix(EEXIST);
-  if (node->attributes.nlink == 0) return Status::Posix(ENOENT);
+  if (node->attributes.nlink == 0 && !node->temporary) return Status::Posix(ENOENT);
+  node->temporary = false;
   directory->entries[std::string(new_name)] = {ino.value, directory->next_cookie++};
   Touch(directory);
   ++node->attributes.nlink;
@@ -322,13 +339,12 @@ bool ModelFs::IsInside(uint64_t inside, uint64_t directory) const {
   }
 }
 
-Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::string_view name,
+Status ModelFs::Rename(const OpContext& context, InodeNumber parent, std::string_view name,
                        InodeNumber new_parent, std::string_view new_name, uint32_t flags) {
   TRY(CheckName(name));
   TRY(CheckName(new_name));
-  if (flags > RENAME_EXCHANGE || flags == (RENAME_EXCHANGE | RENAME_NOREPLACE)) {
-    return Status::Posix(EINVAL);
-  }
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  if (flags > 7 || (exchange && flags != RENAME_EXCHANGE)) return Status::Posix(EINVAL);
   if (IsDots(name) || IsDots(new_name)) return Status::Posix(EBUSY);
   if (Find(new_parent) == nullptr) return Status::Posix(ESTALE);
   Node* from = TRY(Directory(parent));
@@ -337,9 +353,8 @@ Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::st
   if (source_at == from->entries.end()) return Status::Posix(ENOENT);
   const auto target_at = to->entries.find(new_name);
   const bool has_target = target_at != to->entries.end();
-  const bool exchange = flags == RENAME_EXCHANGE;
   if (exchange && !has_target) return Status::Posix(ENOENT);
-  if (flags == RENAME_NOREPLACE && has_target) return Status::Posix(EEXIST);
+  if ((flags & RENAME_NOREPLACE) != 0 && has_target) return Status::Posix(EEXIST);
   const Entry source = source_at->second;
   Node& moved = inodes_.at(source.ino);
   if (moved.is_directory() && IsInside(new_parent.value, source.ino)) return Status::Posix(EINVAL);
@@ -386,6 +401,12 @@ Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::st
   moved.attributes.ctime_ns = Now();
   Touch(from);
   Touch(to);
+  if ((flags & RENAME_WHITEOUT) != 0) {
+    Node* whiteout = TRY(MakeInode(context, *from, S_IFCHR));
+    whiteout->attributes.nlink = 1;
+    whiteout->lookup_count = 0;
+    from->entries[std::string(name)] = {whiteout->attributes.ino.value, from->next_cookie++};
+  }
   if (victim != 0) DropLink(victim);
   return Status::Ok();
 }

@@ -36,6 +36,8 @@ class ModelFs final : public fs::FileSystem {
                                            std::string_view name, uint32_t mode) override;
   io::Result<fs::Attributes> MakeSymlink(const fs::OpContext& context, fs::InodeNumber parent,
                                          std::string_view name, std::string_view target) override;
+  io::Result<fs::Attributes> MakeTemporary(const fs::OpContext& context, fs::InodeNumber parent,
+                                           uint32_t mode) override;
   io::Result<fs::Attributes> Link(const fs::OpContext& context, fs::InodeNumber ino,
                                   fs::InodeNumber new_parent, std::string_view new_name) override;
   io::Status Unlink(const fs::OpContext& context, fs::InodeNumber parent,
@@ -51,6 +53,8 @@ class ModelFs final : public fs::FileSystem {
   io::Result<fs::WriteOutcome> Write(const fs::OpContext& context, fs::InodeNumber ino,
                                      uint64_t offset, io::Bytes data, bool kill_suid_sgid) override;
   io::Status Sync() override { return io::Status::Ok(); }
+  io::Status SetReadOnly(bool /*read_only*/) override { return io::Status::Ok(); }
+  void SetAtimePolicy(fs::AtimePolicy /*policy*/) override {}
   io::Status ReadDirectory(const fs::OpContext& context, fs::InodeNumber ino, uint64_t cookie,
                            bool with_attributes,
                            const std::function<bool(const fs::DirectoryEntry&)>& visit) override;
@@ -76,6 +80,7 @@ class ModelFs final : public fs::FileSystem {
   struct Node {
     fs::Attributes attributes;  // ino, size of directories and links, blocks: computed
     uint64_t lookup_count = 0;
+    bool temporary = false;  // never had a name
     uint64_t parent = 0;
     uint64_t next_cookie = 3;
     std::map<std::string, Entry, std::less<>> entries;
@@ -93,6 +98,8 @@ class ModelFs final : public fs::FileSystem {
   // The live directory, or an error.
   io::Result<Node*> Directory(fs::InodeNumber ino);
   fs::Attributes AttributesOf(uint64_t ino) const;
+  // The inode alone, looked up once.
+  io::Result<Node*> MakeInode(const fs::OpContext& context, const Node& directory, uint32_t mode);
   io::Result<fs::Attributes> Make(const fs::OpContext& context, fs::InodeNumber parent,
                                   std::string_view name, uint32_t mode, uint64_t rdev,
                                   std::string_view target);

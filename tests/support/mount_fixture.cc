@@ -17,6 +17,7 @@
 #include <memory>
 #include <sstream>
 
+#include "fs/cli/mount_client.h"
 #include "fs/mount_table.h"
 #include "fs/store_files.h"
 #include "io/open_storage.h"
@@ -104,11 +105,14 @@ pid_t TestMount::DaemonPid() const {
   std::ifstream file(store_ + "/LOCK");
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   const fs::LockHolder holder = fs::DecodeLockHolder(text);
-  if (holder.pid == 0) return 0;
   // The record outlives its writer: it counts only while the lock is held.
   const auto storage = io::OpenStorage(store_, io::IoBackend::kPosix);
   if (!storage.ok() || (*storage)->Lock("LOCK").ok()) return 0;
-  return holder.pid;
+  if (!(*storage)->LockShared("LOCK").ok()) return holder.pid;
+  // A mount that only reads writes nothing there, and has to be asked.
+  const auto client = fs::MountClient::Open(mountpoint_);
+  const auto stats = client.ok() ? client->Stats() : client.status();
+  return stats.ok() ? static_cast<pid_t>(stats->daemon_pid) : 0;
 }
 
 void TestMount::KillDaemon() {
