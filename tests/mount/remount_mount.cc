@@ -274,6 +274,19 @@ TEST_P(RemountMount, TheHelpersMountAndUnmount) {
   EXPECT_EQ(RunProcess({Helper("umount.fuse.terracefs")}).exit_code, 1);
 }
 
+TEST_P(RemountMount, UnmountingOneOfTwoBoundMountsDoesNotWaitForTheDaemon) {
+  mount_->Mount(Options());
+  const std::string bound = mount_->directory() + "/bound";
+  std::filesystem::create_directory(bound);
+  ASSERT_EQ(mount(mount_->mountpoint().c_str(), bound.c_str(), nullptr, MS_BIND, nullptr), 0);
+  const ProcessResult result =
+      RunProcess({Helper("umount.fuse.terracefs"), bound}, std::chrono::seconds(50));
+  EXPECT_FALSE(result.timed_out);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  std::ofstream(mount_->Path("file")) << "text";
+  mount_->Umount();
+}
+
 // In a mount namespace of its own, where this program takes the place of mount.fuse3, mount(8)
 // finds it as it would find the installed links.
 TEST_P(RemountMount, MountAndFstabWork) {
