@@ -111,6 +111,9 @@ io::Status Session::Start() {
 
   service_.on_init = [this] { NoteInit(); };
   service_.invalidate_attributes = [this](InodeNumber ino) { InvalidateAttributes(ino); };
+  service_.flush_pages = [this](InodeNumber ino, uint64_t offset, uint64_t end) {
+    FlushPages(ino, offset, end);
+  };
   const StderrCapture capture;
   session_.reset(fuse_session_new(&arguments, &Operations(), sizeof(fuse_lowlevel_ops), &service_));
   fuse_opt_free_args(&arguments);
@@ -128,6 +131,7 @@ Session::~Session() {
   if (mounted_) fuse_session_unmount(session_.get());
   service_.on_init = nullptr;
   service_.invalidate_attributes = nullptr;
+  service_.flush_pages = nullptr;
 }
 
 void Session::NoteInit() {
@@ -142,6 +146,15 @@ void Session::InvalidateAttributes(InodeNumber ino) {
   const int error = fuse_lowlevel_notify_inval_inode(session_.get(), ino.value, -1, 0);
   if (error == 0 || error == -ENOENT) return;  // the kernel has forgotten it: just as well
   io::FsLog().warn("the kernel keeps old attributes of inode {}: {}", ino.value,
+                   std::strerror(-error));
+}
+
+void Session::FlushPages(InodeNumber ino, uint64_t offset, uint64_t end) {
+  const int error =
+      fuse_lowlevel_notify_inval_inode(session_.get(), ino.value, static_cast<off_t>(offset),
+                                       end == 0 ? 0 : static_cast<off_t>(end - offset));
+  if (error == 0 || error == -ENOENT) return;
+  io::FsLog().warn("the kernel may keep dirty pages of inode {}: {}", ino.value,
                    std::strerror(-error));
 }
 

@@ -52,6 +52,7 @@ class Session {
   io::Status Start();
   void NoteInit() EXCLUDES(mutex_);
   void InvalidateAttributes(InodeNumber ino);
+  void FlushPages(InodeNumber ino, uint64_t offset, uint64_t end);
   // Body of the thread that tells when the mount answers.
   void AwaitLife(const std::function<void()>& live) noexcept EXCLUDES(mutex_);
   // Body of the thread that waits for signals.
