@@ -107,11 +107,12 @@ inline constexpr uint32_t kLinkCountMax = 65000;
 // For SetXattr, beside XATTR_CREATE and XATTR_REPLACE: who sets an access ACL may not keep setgid.
 inline constexpr int kXattrKillSetgid = 0x100;
 
-// POSIX semantics on a Db; knows no FUSE. Every operation is one atomic batch. Errors that a
-// system call should report are Status::Posix(errno); others (I/O, corruption, no space, would
-// block) keep their code and become an errno in fs/errno.h. Permission checks by mode bits are the
-// kernel's (default_permissions); what the kernel cannot know (setgid inheritance, clearing of
-// setuid on write, who may set what) is done here. All methods are safe from any thread.
+// POSIX semantics on a Db; knows no FUSE. Every operation is one atomic batch (but see Allocate).
+// Errors that a system call should report are Status::Posix(errno); others (I/O, corruption, no
+// space, would block) keep their code and become an errno in fs/errno.h. Permission checks by mode
+// bits are the kernel's (default_permissions); what the kernel cannot know (setgid inheritance,
+// clearing of setuid on write, who may set what) is done here. All methods are safe from any
+// thread.
 //
 // Lookup counts: Lookup, MakeNode, MakeDirectory, MakeSymlink, MakeTemporary, Link and each entry
 // of a readdirplus add one to the inode's count, for which the caller owes one Forget. An inode
@@ -172,6 +173,19 @@ class FileSystem {
   // (killpriv_v2).
   virtual io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
                                          io::Bytes data, bool kill_suid_sgid) = 0;
+  // fallocate(2): `mode` 0 or FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+  // FALLOC_FL_ZERO_RANGE with or without FALLOC_FL_KEEP_SIZE; EOPNOTSUPP for others. `offset` and
+  // `length` are bytes. The size changes atomically with the last of the pages; a range of many
+  // pages takes several batches, of which a failure or crash may leave the first ones only. Takes
+  // capabilities away, and setuid and setgid unless the caller is root: the kernel does not say who
+  // may keep them.
+  virtual io::Result<WriteOutcome> Allocate(const OpContext& context, InodeNumber ino, int mode,
+                                            uint64_t offset, uint64_t length) = 0;
+  // lseek(2) with `whence` SEEK_DATA or SEEK_HOLE: the first byte at or behind `offset` that lies
+  // in a written page, or in none (the end of the file is a hole). ENXIO if there is none or
+  // `offset` is not before the end.
+  virtual io::Result<uint64_t> Seek(const OpContext& context, InodeNumber ino, uint64_t offset,
+                                    int whence) = 0;
   // Everything done before, on any inode, is durable on return (recovery is a prefix).
   virtual io::Status Sync() = 0;
   // Remounting. Read-only: as if Mount had been told so, but for what is under way; EROFS if it was

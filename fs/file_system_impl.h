@@ -63,6 +63,10 @@ class FileSystemImpl final : public FileSystem {
                           io::MutableBytes out) override;
   io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
                                  io::Bytes data, bool kill_suid_sgid) override;
+  io::Result<WriteOutcome> Allocate(const OpContext& context, InodeNumber ino, int mode,
+                                    uint64_t offset, uint64_t length) override;
+  io::Result<uint64_t> Seek(const OpContext& context, InodeNumber ino, uint64_t offset,
+                            int whence) override;
   io::Status Sync() override;
   io::Status SetReadOnly(bool read_only) override;
   void SetAtimePolicy(AtimePolicy policy) override;
@@ -157,6 +161,11 @@ class FileSystemImpl final : public FileSystem {
                              int64_t now_ns, Transaction* transaction);
   // A pending trim is finished first; WouldBlock if that may not wait.
   io::Status SettleTrim(const OpContext& context, Inode& inode);
+
+  // ops/allocate.cc
+  struct RangeChange;
+  // The next batch of it.
+  io::Status CommitRangeBatch(const OpContext& context, Inode& inode, RangeChange* change);
 
   // ops/xattr.cc
   io::Result<std::optional<lsm::PinnedValue>> FindXattr(const OpContext& context, InodeNumber ino,

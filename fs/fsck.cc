@@ -250,9 +250,13 @@ void TreeCheck::ReadPage(const ParsedKey& key, std::string_view value) {
   const Result<std::string_view> bytes = DecodePage(value);
   if (!bytes.ok()) return Report(ino, what + bytes.status().message());
   if (seen.record.trim_pending && key.number >= PagesFor(seen.record.size)) return;
-  if (key.number >= PagesFor(seen.record.size) ||
-      key.number * kPageBytes + bytes->size() > seen.record.size) {
+  // Unwritten pages may lie beyond the size, up to where the record says.
+  if (key.number >= PageEnd(seen.record) ||
+      (!bytes->empty() && key.number * kPageBytes + bytes->size() > seen.record.size)) {
     Report(ino, what + "has bytes beyond the size");
+  }
+  if (read_data_ && bytes->empty() && !seen.record.has_unwritten) {
+    Report(ino, what + "is unwritten, but the inode knows of none");
   }
 }
 

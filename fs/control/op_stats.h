@@ -27,6 +27,8 @@ enum class Op : uint8_t {
   kRead,
   kWrite,
   kFlush,
+  kFallocate,
+  kLseek,
   kFsync,
   kStatfs,
   kSetxattr,

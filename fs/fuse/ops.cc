@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -399,6 +400,85 @@ void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, o
       info->writepage != 0);
 }
 
+void Fallocate(fuse_req_t request, fuse_ino_t ino, int mode, off_t offset, off_t length,
+               fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kFallocate,
+      [](Call& call, InodeNumber what, int how, uint64_t from, uint64_t bytes) {
+        const io::Result<WriteOutcome> outcome =
+            call.file_system.Allocate(call.context, what, how, from, bytes);
+        if (!outcome.ok()) return AnswerStatus(call, outcome.status());
+        if (outcome->mode_changed) call.service.invalidate_attributes(what);
+        call.reply.WithStatus(io::Status::Ok());
+        return true;
+      },
+      Ino(ino), mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
+}
+
+// Seeks in what the kernel holds, too: it asks without writing back what is dirty in its cache, by
+// mmap or by the write-back cache. Only pages that are holes here can be news to us, so that only
+// these are flushed. WouldBlock if that is needed and may not be.
+class CacheSeek {
+ public:
+  CacheSeek(Call& call, InodeNumber ino) : call_(call), ino_(ino) {}
+
+  io::Result<uint64_t> Data(uint64_t offset) {
+    const io::Result<uint64_t> found = Seek(offset, SEEK_DATA);
+    if (found.ok() ? *found == offset : !IsNone(found.status())) return found;
+    TRY(Flush(offset, found.ok() ? *found : 0));
+    return Seek(offset, SEEK_DATA);
+  }
+  io::Result<uint64_t> Hole(uint64_t offset) {
+    for (;;) {
+      const io::Result<uint64_t> hole = Seek(offset, SEEK_HOLE);
+      if (!hole.ok() && !IsNone(hole.status())) return hole;
+      if (!hole.ok() || TRY(IsEnd(*hole))) {
+        if (!call_.service.targets().writeback) return hole;  // the end is where we think it is
+      }
+      const uint64_t from = hole.ok() ? *hole : offset;
+      const io::Result<uint64_t> data = Seek(from, SEEK_DATA);
+      if (!data.ok() && !IsNone(data.status())) return data;
+      TRY(Flush(from, data.ok() ? *data : 0));
+      io::Result<uint64_t> again = Seek(offset, SEEK_HOLE);
+      if (!data.ok() || !again.ok() || *again < *data) return again;
+      offset = *data;  // what was a hole is data now, up to the next
+    }
+  }
+
+ private:
+  io::Result<uint64_t> Seek(uint64_t offset, int whence) {
+    return call_.file_system.Seek(call_.context, ino_, offset, whence);
+  }
+  io::Result<bool> IsEnd(uint64_t offset) {
+    return TRY(call_.file_system.GetAttributes(call_.context, ino_))
+    .size == offset;
+  }
+  static bool IsNone(const io::Status& status) { return ToErrno(status) == ENXIO; }
+  io::Status Flush(uint64_t begin, uint64_t end) {
+    if (!call_.context.may_wait) return io::Status::WouldBlock();
+    call_.service.flush_pages(ino_, begin, end);
+    return io::Status::Ok();
+  }
+
+  Call& call_;
+  const InodeNumber ino_;
+};
+
+void Lseek(fuse_req_t request, fuse_ino_t ino, off_t offset, int whence, fuse_file_info*) noexcept {
+  Serve(
+      request, Op::kLseek,
+      [](Call& call, InodeNumber what, uint64_t from, int how) {
+        CacheSeek seek(call, what);
+        const io::Result<uint64_t> found = how == SEEK_DATA   ? seek.Data(from)
+                                           : how == SEEK_HOLE ? seek.Hole(from)
+                                                              : io::Status::Posix(EINVAL);
+        if (!found.ok()) return AnswerStatus(call, found.status());
+        call.reply.WithOffset(*found);
+        return true;
+      },
+      Ino(ino), static_cast<uint64_t>(offset), whence);
+}
+
 void SyncAll(fuse_req_t request, Op op) noexcept {
   ServeNow(request, op, [](Call& call) { AnswerOnceDurable(call, nullptr); });
 }
@@ -590,6 +670,8 @@ fuse_lowlevel_ops MakeOperations() {
   ops.listxattr = Listxattr;
   ops.removexattr = Removexattr;
   ops.ioctl = Ioctl;
+  ops.fallocate = Fallocate;
+  ops.lseek = Lseek;
 #if TERRACEFS_LIBFUSE_HAS_URING
   ops.statx = Statx;
   ops.tmpfile = Tmpfile;

@@ -158,6 +158,8 @@ void Reply::WithBytes(io::Bytes bytes) {
   fuse_reply_buf(Take(), reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
+void Reply::WithOffset(uint64_t offset) { fuse_reply_lseek(Take(), static_cast<off_t>(offset)); }
+
 void Reply::WithCount(size_t bytes) { fuse_reply_write(Take(), bytes); }
 
 void Reply::WithXattrBytes(size_t bytes) { fuse_reply_xattr(Take(), bytes); }

@@ -58,7 +58,8 @@ class Reply {
   void WithOpen(const fuse_file_info& info);
   void WithText(std::string_view target);  // readlink
   void WithBytes(io::Bytes bytes);
-  void WithCount(size_t bytes);  // written, or the size that an xattr needs
+  void WithOffset(uint64_t offset);  // lseek
+  void WithCount(size_t bytes);      // written, or the size that an xattr needs
   void WithXattrBytes(size_t bytes);
   void WithSpace(const SpaceUsage& usage);
   void WithIoctl(std::string_view output);

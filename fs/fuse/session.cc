@@ -124,6 +124,9 @@ io::Status Session::Start() {
     service_.targets().file_system.SetUnlinkObserver(
         [this](InodeNumber ino, uint64_t bytes) { DropCachedPages(ino, bytes); });
   }
+  service_.flush_pages = [this](InodeNumber ino, uint64_t offset, uint64_t end) {
+    FlushPages(ino, offset, end);
+  };
   const StderrCapture capture;
   session_.reset(fuse_session_new(&arguments, &Operations(), sizeof(fuse_lowlevel_ops), &service_));
   fuse_opt_free_args(&arguments);
@@ -142,6 +145,7 @@ Session::~Session() {
   service_.on_init = nullptr;
   service_.invalidate_attributes = nullptr;
   service_.targets().file_system.SetUnlinkObserver(nullptr);
+  service_.flush_pages = nullptr;
 }
 
 void Session::NoteInit() {
@@ -172,6 +176,15 @@ void Session::DropCachedPages(InodeNumber ino, uint64_t bytes) {
   // long as it would have anyway.
   for (int i = 0; i < kDropWaits && !begun->load(); ++i) std::this_thread::sleep_for(kDropWait);
   std::this_thread::sleep_for(kDropWait);
+}
+
+void Session::FlushPages(InodeNumber ino, uint64_t offset, uint64_t end) {
+  const int error =
+      fuse_lowlevel_notify_inval_inode(session_.get(), ino.value, static_cast<off_t>(offset),
+                                       end == 0 ? 0 : static_cast<off_t>(end - offset));
+  if (error == 0 || error == -ENOENT) return;
+  io::FsLog().warn("the kernel may keep dirty pages of inode {}: {}", ino.value,
+                   std::strerror(-error));
 }
 
 void Session::AwaitLife(const std::function<void()>& live) noexcept {

@@ -57,6 +57,7 @@ class Session {
   // name, before the request that took it is answered: otherwise whoever sent that does it and
   // waits, for half a second if it is 10 GiB.
   void DropCachedPages(InodeNumber ino, uint64_t bytes);
+  void FlushPages(InodeNumber ino, uint64_t offset, uint64_t end);
   // Body of the thread that tells when the mount answers.
   void AwaitLife(const std::function<void()>& live) noexcept EXCLUDES(mutex_);
   // Body of the thread that waits for signals.

@@ -51,6 +51,10 @@ struct InodeRecord {
   uint64_t size = 0;
   uint64_t page_count = 0;  // pages stored
   uint64_t data_id = 0;     // under which they are stored
+  // Where pages lie beyond the last one inside the size (fallocate): none at or behind this one.
+  // 0 if there are none there.
+  uint64_t allocated_end = 0;
+  bool has_unwritten = false;  // some pages may be allocated, but unwritten
   // Directories.
   InodeNumber parent;
   uint64_t next_cookie = 0;

@@ -146,6 +146,7 @@ class DbValuesTest : public ::testing::TestWithParam<int>, protected DbFixture {
       for (const auto& [key, seed] : model) {
         ASSERT_TRUE(it->Valid()) << it->status().ToString() << " at " << key;
         ASSERT_EQ(it->key(), key);
+        ASSERT_EQ(it->value_bytes(), kValuePageBytes);
         // Without its value, or, where that lies with the key, perhaps with it.
         if (!keys_only || !it->value().empty()) {
           ASSERT_EQ(it->value(), TestPage(seed)) << key;
@@ -452,6 +453,7 @@ TEST_P(DbValuesTest, CacheOnlyReadsNeverWaitForTheDisk) {
   count = 0;
   for (keys_only->SeekToFirst(); keys_only->Valid(); keys_only->Next()) {
     EXPECT_TRUE(keys_only->value().empty());
+    EXPECT_EQ(keys_only->value_bytes(), kValuePageBytes);
     ++count;
   }
   EXPECT_TRUE(keys_only->status().ok()) << keys_only->status().ToString();

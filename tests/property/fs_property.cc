@@ -1,10 +1,13 @@
 // The filesystem against a model of POSIX: random operations on files, directories, links, names,
 // attributes and xattrs, on inodes with and without names, waiting and not, with failing writes,
 // remounts and power cuts in between. SEED replays a run, OPERATIONS sets its length.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -14,6 +17,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -386,7 +390,7 @@ class FsWorkload {
   // ---- Operations -------------------------------------------------------------------------------
 
   void Step() {
-    switch (random_.Uniform(26)) {
+    switch (random_.Uniform(30)) {
       case 0:
       case 1:
       case 2:
@@ -429,6 +433,12 @@ class FsWorkload {
         return ListOnce();
       case 24:
         return Xattr();
+      case 25:
+      case 26:
+      case 27:
+        return Allocate();
+      case 28:
+        return Seek();
       default:
         return random_.OneIn(3) ? ReadLink() : GetAttributes();
     }
@@ -627,6 +637,50 @@ class FsWorkload {
                       return f.Write(c, node.model, offset, io::AsBytes(data), kill).status();
                     }});
   }
+  void Allocate() {
+    static constexpr int kModes[] = {0,
+                                     FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_ZERO_RANGE,
+                                     FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_PUNCH_HOLE};
+    const Known node = AnyFile();
+    const int mode = kModes[random_.Uniform(std::size(kModes))];
+    const bool punches = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
+    const uint64_t offset = random_.OneIn(6) ? 0 : AnyOffset();
+    uint64_t length = random_.Uniform(random_.OneIn(2) ? 8 * kPageBytes : 300'000);
+    if (random_.OneIn(30)) length = random_.Uniform(5 << 20);  // several batches
+    if (random_.OneIn(3)) length -= length % kPageBytes;
+    if (punches && random_.OneIn(10)) length = kFileBytesMax - std::min(offset, kFileBytesMax);
+    if (random_.OneIn(50)) length = kFileBytesMax;
+    if (length == kFileBytesMax && offset == 0 && !punches) length = 0;  // really all pages
+    Log("fallocate " + std::to_string(node.real.value) + " mode " + std::to_string(mode) + " at " +
+        std::to_string(offset) + " bytes " + std::to_string(length));
+    Plain(std::pair{[&](FileSystem& f, const OpContext& c) {
+                      return f.Allocate(c, node.real, mode, offset, length).status();
+                    },
+                    [&](FileSystem& f, const OpContext& c) {
+                      return f.Allocate(c, node.model, mode, offset, length).status();
+                    }});
+  }
+  std::optional<uint64_t> SameSeek(const Known& node, uint64_t offset, int whence) {
+    const auto real = OnReal(
+        [&](FileSystem& f, const OpContext& c) { return f.Seek(c, node.real, offset, whence); });
+    const auto model = model_->Seek(context_, node.model, offset, whence);
+    if (!SameStatus(real.status(), model.status())) return std::nullopt;
+    EXPECT_EQ(*real, *model) << "inode " << node.real.value << " whence " << whence << " from "
+                             << offset;
+    return *real;
+  }
+  void Seek() {
+    const Known node = AnyFile();
+    const uint64_t offset = AnyOffset();
+    const int whence = random_.OneIn(2) ? SEEK_DATA : SEEK_HOLE;
+    Log("lseek " + std::to_string(node.real.value) + " from " + std::to_string(offset));
+    SameSeek(node, offset, whence);
+  }
   void SameRead(const Known& node, uint64_t offset, size_t bytes) {
     std::string real_bytes(bytes, 'x');
     std::string model_bytes(bytes, 'x');
@@ -777,6 +831,12 @@ class FsWorkload {
     ASSERT_TRUE(real_names.ok()) << real_names.status().ToString();
     EXPECT_EQ(*real_names, *model_names);
     if (!S_ISREG(real->mode)) return;
+    uint64_t offset = 0;
+    for (int whence = SEEK_DATA; !Failed(); whence = whence == SEEK_DATA ? SEEK_HOLE : SEEK_DATA) {
+      const std::optional<uint64_t> found = SameSeek(node, offset, whence);
+      if (!found) break;
+      offset = *found;
+    }
     // Where AnyOffset() has writes begin, and everything around it.
     SameRead(node, 0, static_cast<size_t>(std::min<uint64_t>(real->size + 1, 3 << 19)));
     if (real->size > 3 << 19) {

@@ -1,8 +1,11 @@
 #include "tests/support/model_fs.h"
 
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -153,11 +156,11 @@ void ModelFs::LosePrivileges(Node* node) {
 }
 
 void ModelFs::Resize(Node* node, uint64_t size) {
-  if (size < node->attributes.size) {
+  if (size <= node->attributes.size) {
     node->pages.erase(node->pages.lower_bound((size + kPageBytes - 1) / kPageBytes),
                       node->pages.end());
     const auto last = node->pages.find(size / kPageBytes);
-    if (last != node->pages.end()) {
+    if (last != node->pages.end() && !last->second.empty()) {
       const size_t kept = size % kPageBytes;
       std::fill(last->second.begin() + static_cast<ptrdiff_t>(kept), last->second.end(), '\0');
     }
@@ -432,7 +435,7 @@ Result<size_t> ModelFs::Read(const OpContext& /*context*/, InodeNumber ino, uint
     const uint64_t at = offset + done;
     const size_t bytes = std::min<size_t>(count - done, kPageBytes - at % kPageBytes);
     const auto page = node->pages.find(at / kPageBytes);
-    if (page == node->pages.end()) {
+    if (page == node->pages.end() || page->second.empty()) {
       std::memset(out.data() + done, 0, bytes);
     } else {
       std::memcpy(out.data() + done, page->second.data() + at % kPageBytes, bytes);
@@ -468,6 +471,88 @@ Result<WriteOutcome> ModelFs::Write(const OpContext& context, InodeNumber ino, u
     node->xattrs.erase(std::string(kCapability));
   }
   return WriteOutcome{.mode_changed = attributes.mode != old_mode};
+}
+
+void ModelFs::Punch(Node* node, uint64_t begin, uint64_t end) {
+  std::map<uint64_t, std::string>& pages = node->pages;
+  for (auto at = pages.lower_bound(begin / kPageBytes);
+       at != pages.end() && at->first * kPageBytes < end;) {
+    const uint64_t page_begin = at->first * kPageBytes;
+    uint64_t page_end = page_begin + kPageBytes;
+    // Behind the end of the file a page has nothing.
+    const bool is_last = page_begin < node->attributes.size && node->attributes.size <= page_end;
+    if (is_last) page_end = node->attributes.size;
+    if (begin <= page_begin && page_end <= end) {
+      at = pages.erase(at);
+      continue;
+    }
+    for (uint64_t i = std::max(begin, page_begin); i < std::min(end, page_end); ++i) {
+      if (!at->second.empty()) at->second[i - page_begin] = '\0';
+    }
+    ++at;
+  }
+}
+
+Result<WriteOutcome> ModelFs::Allocate(const OpContext& context, InodeNumber ino, int mode,
+                                       uint64_t offset, uint64_t length) {
+  if (length == 0) return Status::Posix(EINVAL);
+  const bool keeps_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  const int action = mode & ~FALLOC_FL_KEEP_SIZE;
+  if (action != 0 && action != FALLOC_FL_ZERO_RANGE &&
+      !(action == FALLOC_FL_PUNCH_HOLE && keeps_size)) {
+    return Status::Posix(EOPNOTSUPP);
+  }
+  if (offset > fs::kFileBytesMax || length > fs::kFileBytesMax - offset) {
+    return Status::Posix(EFBIG);
+  }
+  Node* node = Find(ino);
+  if (node == nullptr) return Status::Posix(ESTALE);
+  if (node->is_directory()) return Status::Posix(EISDIR);
+  if (!node->is_regular()) return Status::Posix(ENODEV);
+  const uint64_t end = offset + length;
+  if (action == FALLOC_FL_PUNCH_HOLE) {
+    Punch(node, offset, end);
+  } else {
+    for (uint64_t page = offset / kPageBytes; page * kPageBytes < end; ++page) {
+      std::string& bytes = node->pages[page];
+      if (action == 0) continue;
+      const uint64_t from = std::max(offset, page * kPageBytes) - page * kPageBytes;
+      const uint64_t to = std::min(end - page * kPageBytes, kPageBytes);
+      if (to - from == kPageBytes) bytes.clear();
+      if (!bytes.empty()) bytes.replace(from, to - from, to - from, '\0');
+    }
+    if (!keeps_size) node->attributes.size = std::max(node->attributes.size, end);
+  }
+  Attributes& attributes = node->attributes;
+  attributes.mtime_ns = attributes.ctime_ns = Now();
+  const uint32_t old_mode = attributes.mode;
+  if (context.uid != 0) LosePrivileges(node);
+  node->xattrs.erase(std::string(kCapability));
+  return WriteOutcome{.mode_changed = attributes.mode != old_mode};
+}
+
+Result<uint64_t> ModelFs::Seek(const OpContext& /*context*/, InodeNumber ino, uint64_t offset,
+                               int whence) {
+  Node* node = Find(ino);
+  if (node == nullptr) return Status::Posix(ESTALE);
+  if (node->is_directory()) return Status::Posix(EISDIR);
+  if (!node->is_regular()) return Status::Posix(EINVAL);
+  const uint64_t size = node->attributes.size;
+  if (offset >= size) return Status::Posix(ENXIO);
+  const auto is_data = [&](uint64_t page) {
+    const auto at = node->pages.find(page);
+    return at != node->pages.end() && !at->second.empty();
+  };
+  if (whence == SEEK_HOLE) {
+    uint64_t page = offset / kPageBytes;
+    while (is_data(page)) ++page;
+    return std::min(size, std::max(offset, page * kPageBytes));
+  }
+  for (auto at = node->pages.lower_bound(offset / kPageBytes);
+       at != node->pages.end() && at->first * kPageBytes < size; ++at) {
+    if (is_data(at->first)) return std::max(offset, at->first * kPageBytes);
+  }
+  return Status::Posix(ENXIO);
 }
 
 Status ModelFs::ReadDirectory(const OpContext& /*context*/, InodeNumber ino, uint64_t cookie,

@@ -52,6 +52,10 @@ class ModelFs final : public fs::FileSystem {
                           io::MutableBytes out) override;
   io::Result<fs::WriteOutcome> Write(const fs::OpContext& context, fs::InodeNumber ino,
                                      uint64_t offset, io::Bytes data, bool kill_suid_sgid) override;
+  io::Result<fs::WriteOutcome> Allocate(const fs::OpContext& context, fs::InodeNumber ino, int mode,
+                                        uint64_t offset, uint64_t length) override;
+  io::Result<uint64_t> Seek(const fs::OpContext& context, fs::InodeNumber ino, uint64_t offset,
+                            int whence) override;
   io::Status Sync() override { return io::Status::Ok(); }
   io::Status SetReadOnly(bool /*read_only*/) override { return io::Status::Ok(); }
   void SetAtimePolicy(fs::AtimePolicy /*policy*/) override {}
@@ -84,7 +88,7 @@ class ModelFs final : public fs::FileSystem {
     uint64_t parent = 0;
     uint64_t next_cookie = 3;
     std::map<std::string, Entry, std::less<>> entries;
-    std::map<uint64_t, std::string> pages;  // each of 4096 bytes
+    std::map<uint64_t, std::string> pages;  // each of 4096 bytes, or none: unwritten
     std::string target;
     std::map<std::string, std::string, std::less<>> xattrs;
 
@@ -109,6 +113,7 @@ class ModelFs final : public fs::FileSystem {
   io::Status Remove(fs::InodeNumber parent, std::string_view name, bool directory);
   bool IsInside(uint64_t inside, uint64_t directory) const;
   void Resize(Node* node, uint64_t size);
+  static void Punch(Node* node, uint64_t begin, uint64_t end);
   static void LosePrivileges(Node* node);
   io::Status SetAcl(Node* node, std::string_view name, std::string_view value, int flags);
   void NoteAccess(Node* node);
