@@ -64,16 +64,10 @@ void DeferAttempt(Call call, Attempt attempt, Kept... kept) {
   // Shared only because a std::function has to be copyable.
   auto deferred = std::make_shared<Deferred>(
       Deferred{std::move(call), std::tuple<Kept...>(std::move(kept)...)});
-  const bool flushes = deferred->call.reply.op() == Op::kLseek;
-  auto work = [deferred = std::move(deferred), attempt] {
+  service.Defer([deferred = std::move(deferred), attempt] {
     std::apply([&](const auto&... arguments) { attempt(deferred->call, arguments...); },
                deferred->arguments);
-  };
-  if (flushes) {
-    service.DeferFlushing(std::move(work));
-  } else {
-    service.Defer(std::move(work));
-  }
+  });
 }
 
 }  // namespace dispatch_internal

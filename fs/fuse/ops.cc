@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 
 #include "fs/acl.h"
 #include "fs/errno.h"
@@ -415,33 +417,31 @@ void Fallocate(fuse_req_t request, fuse_ino_t ino, int mode, off_t offset, off_t
       Ino(ino), mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
 }
 
-// Seeks in what the kernel holds, too: it asks without writing back what is dirty in its cache, by
-// mmap or by the write-back cache. Only pages that are holes here can be news to us, so that only
-// these are flushed. WouldBlock if that is needed and may not be.
-class CacheSeek {
+// An lseek, which has to know of what the kernel holds, too: it asks without writing back what is
+// dirty in its cache, by mmap or by the write-back cache. Only pages that are holes here can be
+// news to us, so that only these are flushed. Runs in steps, between which the kernel flushes.
+class SeekTask : public std::enable_shared_from_this<SeekTask> {
  public:
-  CacheSeek(Call& call, InodeNumber ino) : call_(call), ino_(ino) {}
+  SeekTask(Call call, InodeNumber ino, uint64_t offset, int whence)
+      : call_(std::move(call)), ino_(ino), offset_(offset), whence_(whence) {}
 
-  io::Result<uint64_t> Data(uint64_t offset) {
-    const io::Result<uint64_t> found = Seek(offset, SEEK_DATA);
-    if (found.ok() ? *found == offset : !IsNone(found.status())) return found;
-    TRY(Flush(offset, found.ok() ? *found : 0));
-    return Seek(offset, SEEK_DATA);
-  }
-  io::Result<uint64_t> Hole(uint64_t offset) {
-    for (;;) {
-      const io::Result<uint64_t> hole = Seek(offset, SEEK_HOLE);
-      if (!hole.ok() && !IsNone(hole.status())) return hole;
-      if (!hole.ok() || TRY(IsEnd(*hole))) {
-        if (!call_.service.targets().writeback) return hole;  // the end is where we think it is
-      }
-      const uint64_t from = hole.ok() ? *hole : offset;
-      const io::Result<uint64_t> data = Seek(from, SEEK_DATA);
-      if (!data.ok() && !IsNone(data.status())) return data;
-      TRY(Flush(from, data.ok() ? *data : 0));
-      io::Result<uint64_t> again = Seek(offset, SEEK_HOLE);
-      if (!data.ok() || !again.ok() || *again < *data) return again;
-      offset = *data;  // what was a hole is data now, up to the next
+  void Run() {
+    must_flush_ = false;
+    const io::Result<uint64_t> found = whence_ == SEEK_DATA   ? Data()
+                                       : whence_ == SEEK_HOLE ? Hole()
+                                                              : io::Status::Posix(EINVAL);
+    Service& service = call_.service;
+    if (must_flush_) {
+      call_.context.may_wait = true;
+      service.FlushThen(ino_, clean_begin_, clean_end_,
+                        [self = shared_from_this()] { self->Run(); });
+    } else if (found.ok()) {
+      call_.reply.WithOffset(*found);
+    } else if (MustWait(call_, found.status())) {
+      call_.context.may_wait = true;
+      service.Defer([self = shared_from_this()] { self->Run(); });
+    } else {
+      call_.reply.WithStatus(found.status());
     }
   }
 
@@ -449,34 +449,60 @@ class CacheSeek {
   io::Result<uint64_t> Seek(uint64_t offset, int whence) {
     return call_.file_system.Seek(call_.context, ino_, offset, whence);
   }
-  io::Result<bool> IsEnd(uint64_t offset) {
-    return TRY(call_.file_system.GetAttributes(call_.context, ino_))
-    .size == offset;
-  }
   static bool IsNone(const io::Status& status) { return ToErrno(status) == ENXIO; }
-  io::Status Flush(uint64_t begin, uint64_t end) {
-    if (!call_.context.may_wait) return io::Status::WouldBlock();
-    call_.service.flush_pages(ino_, begin, end);
-    return io::Status::Ok();
+  // `end` 0: no end.
+  void Flush(uint64_t begin, uint64_t end) {
+    must_flush_ = is_clean_ = true;
+    clean_begin_ = begin;
+    clean_end_ = end;
+  }
+  bool IsClean(uint64_t offset) const {
+    return is_clean_ && clean_begin_ <= offset && (clean_end_ == 0 || offset < clean_end_);
   }
 
-  Call& call_;
+  io::Result<uint64_t> Data() {
+    io::Result<uint64_t> found = Seek(offset_, SEEK_DATA);
+    if (found.ok() ? *found == offset_ || (IsClean(offset_) && IsClean(*found - 1))
+                   : !IsNone(found.status()) || (IsClean(offset_) && clean_end_ == 0)) {
+      return found;
+    }
+    Flush(offset_, found.ok() ? *found : 0);
+    return found;
+  }
+  io::Result<uint64_t> Hole() {
+    io::Result<uint64_t> found = Seek(offset_, SEEK_HOLE);
+    if (!found.ok() && !IsNone(found.status())) return found;
+    const uint64_t hole = found.ok() ? *found : offset_;
+    if (IsClean(hole)) return found;
+    if (!call_.service.targets().writeback) {  // the end is where we think it is
+      if (!found.ok() || TRY(call_.file_system.GetAttributes(call_.context, ino_)).size == hole) {
+        return found;
+      }
+    }
+    const io::Result<uint64_t> data = Seek(hole, SEEK_DATA);
+    if (!data.ok() && !IsNone(data.status())) return data;
+    if (data.ok() && *data == hole) return Hole();  // somebody has just written there
+    Flush(hole, data.ok() ? *data : 0);
+    return found;
+  }
+
+  Call call_;
   const InodeNumber ino_;
+  const uint64_t offset_;
+  const int whence_;
+  bool must_flush_ = false;
+  // What was flushed last.
+  bool is_clean_ = false;
+  uint64_t clean_begin_ = 0;
+  uint64_t clean_end_ = 0;
 };
 
 void Lseek(fuse_req_t request, fuse_ino_t ino, off_t offset, int whence, fuse_file_info*) noexcept {
-  Serve(
-      request, Op::kLseek,
-      [](Call& call, InodeNumber what, uint64_t from, int how) {
-        CacheSeek seek(call, what);
-        const io::Result<uint64_t> found = how == SEEK_DATA   ? seek.Data(from)
-                                           : how == SEEK_HOLE ? seek.Hole(from)
-                                                              : io::Status::Posix(EINVAL);
-        if (!found.ok()) return AnswerStatus(call, found.status());
-        call.reply.WithOffset(*found);
-        return true;
-      },
-      Ino(ino), static_cast<uint64_t>(offset), whence);
+  Call call = MakeCall(request, Op::kLseek);
+  call.context.may_wait = false;
+  const TransportScope scope(call.service, call.reply.over_uring());
+  std::make_shared<SeekTask>(std::move(call), Ino(ino), static_cast<uint64_t>(offset), whence)
+      ->Run();
 }
 
 void SyncAll(fuse_req_t request, Op op) noexcept {

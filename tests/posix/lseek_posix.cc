@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "io/unique_fd.h"
 #include "tests/support/mount_fixture.h"
@@ -95,6 +98,28 @@ TEST_P(LseekPosix, WhatTheWriteBackCacheHoldsIsData) {
   EXPECT_EQ(Map(), "16384-36864 98304-100001");
   ASSERT_EQ(ftruncate(fd_.get(), 200'000), 0);
   EXPECT_EQ(Map(), "16384-36864 98304-102400");
+}
+
+// Every answer needs a write of the kernel's, which must not wait for a thread that waits for it.
+TEST_P(LseekPosix, ManyAtOnceFlushMappedPages) {
+  MountWith("");
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([path = mount_->Path("many" + std::to_string(i))] {
+      const io::UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT, 0644));
+      ASSERT_EQ(ftruncate(fd.get(), 1 << 20), 0);
+      char* const map = static_cast<char*>(
+          mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
+      ASSERT_NE(map, MAP_FAILED);
+      for (off_t page = 255; page > 0; --page) {
+        map[page * 4096] = 'x';
+        EXPECT_EQ(lseek(fd.get(), 0, SEEK_DATA), page * 4096);
+        EXPECT_EQ(lseek(fd.get(), page * 4096, SEEK_HOLE), 1 << 20);
+      }
+      munmap(map, 1 << 20);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 INSTANTIATE_TRANSPORT_TEST(LseekPosix);

@@ -202,7 +202,7 @@ TEST(RecordsTest, UnknownVersionsAndFlagsAreNotSupported) {
   newer[0] = 1;  // before there was a first cookie
   EXPECT_TRUE(DecodeInode(newer).status().Is(StatusCode::kNotSupported));
   newer = value;
-  newer[1] = 16;
+  newer[1] = 64;
   EXPECT_TRUE(DecodeInode(newer).status().Is(StatusCode::kNotSupported));
 }
 
