@@ -401,7 +401,7 @@ struct stat PosixCase::Stat(std::string_view name) const {
 
 void PosixCase::CheckPathErrors(const PathCall& call) const {
   const Parameter name(std::string("paths of ") + call.name);
-  const std::string base = std::string("paths_") + call.name;
+  const std::string base = std::string("paths_") + call.name + std::to_string(texts_.size());
   ASSERT_NO_FATAL_FAILURE(MakeDirectory(base, 0777));
   const auto path = [&](const std::string& rest) { return Path(base + "/" + rest); };
   MakeFile(base + "/file");
@@ -483,7 +483,7 @@ void PosixCase::CheckPathErrors(const PathCall& call) const {
 void PosixCase::CheckAtErrors(const char* name,
                               const std::function<long(int, const char*)>& call) const {
   const Parameter parameter(std::string("descriptors of ") + name);
-  const std::string base = std::string("at_") + name;
+  const std::string base = std::string("at_") + name + std::to_string(texts_.size());
   MakeDirectory(base, 0777);
   MakeFile(base + "/file");
   MakeDirectory(base + "/removed");

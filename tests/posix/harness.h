@@ -140,10 +140,11 @@ void CheckSame(const Site& site, std::string_view call, const E& expected, const
 #define HOLDS(name, ...) \
   ::terracefs::posix::CheckSame(POSIX_SITE(#__VA_ARGS__), name, true, static_cast<bool>(__VA_ARGS__))
 
-// An address that no system call can read or write.
+// An address that no system call can read or write. The compiler must not know.
+inline volatile uintptr_t bad_address = 8;
 template <typename T = char>
 T* Bad() {
-  return reinterpret_cast<T*>(uintptr_t{8});
+  return reinterpret_cast<T*>(bad_address);
 }
 
 inline constexpr long kMaxNameBytes = 255;
