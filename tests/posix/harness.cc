@@ -262,6 +262,10 @@ void Become(const User& user) {
 }  // namespace
 
 Kind TargetKind() { return target.kind; }
+bool OnWriteback() {
+  return OnTerraceFs() && Environment("POSIX_CACHE", "nowriteback") == "writeback";
+}
+bool OnSlowestMode() { return OnWriteback() && Environment("POSIX_TRANSPORT", "dev") == "dev"; }
 
 void AsUser(const User& user, const std::function<void()>& body) {
   const std::string parameters = coverage().Parameters();

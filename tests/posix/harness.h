@@ -32,6 +32,10 @@ using io::UniqueFd;
 enum class Kind { kTerraceFs, kExt4, kTmpfs, kOther };
 Kind TargetKind();
 inline bool OnTerraceFs() { return TargetKind() == Kind::kTerraceFs; }
+// Ours over /dev/fuse with the write-back cache: tests of many calls that both ways of caching treat
+// alike may do without.
+bool OnSlowestMode();
+bool OnWriteback();
 inline bool OnExt4() { return TargetKind() == Kind::kExt4; }
 inline bool OnTmpfs() { return TargetKind() == Kind::kTmpfs; }
 
