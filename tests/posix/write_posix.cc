@@ -71,7 +71,7 @@ TEST_F(WritePosix, VectorsAreWrittenInOrder) {
   SAME("writev", 6, writev(fd.get(), parts, 3));
   SAME("pwritev2", 6, pwritev2(fd.get(), parts, 3, 20, RWF_SYNC));
   SAME("pwritev2", 6, pwritev2(fd.get(), parts, 3, 0, RWF_APPEND));
-  SAME("writev", std::string("onetwoonetwootwo") + std::string(4, '\0') + "onetwoonetwo",
+  SAME("writev", std::string("onetwoonetwoetwo") + std::string(4, '\0') + "onetwoonetwo",
        Content("file"));
 }
 
@@ -113,7 +113,7 @@ TEST_F(WritePosix, LimitsOfFileSizes) {
 
 TEST_F(WritePosix, FarOffsets) {
   const UniqueFd fd = Open("file", O_CREAT | O_RDWR);
-  FAILS(EFBIG, pwrite(fd.get(), "x", 1, INT64_MAX));
+  FAILS(EINVAL, pwrite(fd.get(), "x", 1, INT64_MAX));
   if (OnExt4()) FAILS(EFBIG, pwrite(fd.get(), "x", 1, int64_t{1} << 60));
   SAME("pwrite", 0, Stat("file").st_size);
   SAME("pwrite", 1, pwrite(fd.get(), "x", 1, int64_t{1} << 40));
