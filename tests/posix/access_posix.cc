@@ -16,12 +16,11 @@ TEST_F(AccessPosix, Errors) {
   CheckPathErrors({.name = "faccessat2", .call = [](const char* path) {
                      return faccessat2(AT_FDCWD, path, R_OK, AT_EACCESS);
                    }});
-  CheckPathErrors({.name = "faccessat2",
-                   .call =
-                       [](const char* path) {
-                         return faccessat2(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW);
-                       },
-                   .follows = false});
+  CheckPathErrors(
+      {.name = "faccessat2",
+       .call =
+           [](const char* path) { return faccessat2(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW); },
+       .follows = false});
   CheckAtErrors("faccessat2",
                 [](int at, const char* path) { return faccessat2(at, path, F_OK, 0); });
   MakeFile("file");

@@ -9,11 +9,9 @@ class ChmodPosix : public PosixCase {};
 
 TEST_F(ChmodPosix, Errors) {
   CheckPathErrors({.name = "chmod", .call = [](const char* path) { return chmod(path, 0644); }});
-  CheckPathErrors({.name = "fchmodat", .call = [](const char* path) {
-                     return fchmodat(AT_FDCWD, path, 0644, 0);
-                   }});
-  CheckAtErrors("fchmodat",
-                [](int at, const char* path) { return fchmodat(at, path, 0644, 0); });
+  CheckPathErrors({.name = "fchmodat",
+                   .call = [](const char* path) { return fchmodat(AT_FDCWD, path, 0644, 0); }});
+  CheckAtErrors("fchmodat", [](int at, const char* path) { return fchmodat(at, path, 0644, 0); });
   MakeFile("file");
   FAILS(EBADF, fchmod(-1, 0644));
   const UniqueFd path_fd = Open("file", O_PATH);
@@ -35,8 +33,8 @@ TEST_F(ChmodPosix, EveryBitIsKept) {
   const UniqueFd fd = Open("file", O_RDONLY);
   for (const std::string name : {"file", "dir", "fifo", "device"}) {
     const mode_t type = Stat(name).st_mode & S_IFMT;
-    for (const mode_t mode : {0u, 0111u, 0222u, 0444u, 0644u, 0777u, 01777u, 02755u, 04755u,
-                              07777u}) {
+    for (const mode_t mode :
+         {0u, 0111u, 0222u, 0444u, 0644u, 0777u, 01777u, 02755u, 04755u, 07777u}) {
       const Parameter parameter(name + " " + std::to_string(mode));
       OK(chmod(Path(name), mode));
       SAME("chmod", type | mode, Stat(name).st_mode);

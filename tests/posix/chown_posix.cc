@@ -13,11 +13,9 @@ TEST_F(ChownPosix, Errors) {
   CheckPathErrors({.name = "lchown",
                    .call = [](const char* path) { return lchown(path, 1, 1); },
                    .follows = false});
-  CheckPathErrors({.name = "fchownat", .call = [](const char* path) {
-                     return fchownat(AT_FDCWD, path, 1, 1, 0);
-                   }});
-  CheckAtErrors("fchownat",
-                [](int at, const char* path) { return fchownat(at, path, 1, 1, 0); });
+  CheckPathErrors({.name = "fchownat",
+                   .call = [](const char* path) { return fchownat(AT_FDCWD, path, 1, 1, 0); }});
+  CheckAtErrors("fchownat", [](int at, const char* path) { return fchownat(at, path, 1, 1, 0); });
   MakeFile("file");
   FAILS(EBADF, fchown(-1, 1, 1));
   const UniqueFd path_fd = Open("file", O_PATH);

@@ -56,8 +56,8 @@ TEST_F(CopyFileRangePosix, CopiesWhatItSays) {
   for (const off64_t from : {0, 1, 4096, 100'000, 299'999}) {
     for (const off64_t to : {0, 1, 4096, 50'001}) {
       for (const size_t bytes : {size_t{1}, size_t{4096}, size_t{100'000}, size_t{1'000'000}}) {
-        const Parameter parameter(std::to_string(bytes) + " from " + std::to_string(from) +
-                                  " to " + std::to_string(to));
+        const Parameter parameter(std::to_string(bytes) + " from " + std::to_string(from) + " to " +
+                                  std::to_string(to));
         MakeFile("to", std::string(60'000, '#'));
         const UniqueFd out = Open("to", O_RDWR);
         off64_t source = from;
@@ -102,8 +102,7 @@ TEST_F(CopyFileRangePosix, WithinOneFileAndOfDirtyPages) {
   ASSERT_EQ(write(fd.get(), std::string(10'000, 'a').data(), 10'000), 10'000);
   off64_t source = 0;
   off64_t target = 10'000;
-  SAME("copy_file_range", 10'000,
-       copy_file_range(fd.get(), &source, fd.get(), &target, 10'000, 0));
+  SAME("copy_file_range", 10'000, copy_file_range(fd.get(), &source, fd.get(), &target, 10'000, 0));
   SAME("copy_file_range", std::string(20'000, 'a'), Content("file"));
   ASSERT_EQ(pwrite(fd.get(), "b", 1, 0), 1);
   source = 0;

@@ -1,5 +1,5 @@
-#include <sys/resource.h>
 #include <linux/falloc.h>
+#include <sys/resource.h>
 
 #include "tests/posix/harness.h"
 
@@ -107,8 +107,7 @@ TEST_F(FallocatePosix, RangesBecomeZero) {
 TEST_F(FallocatePosix, OtherModes) {
   MakeFile("file", std::string(10 * kBlock, 'x'));
   const UniqueFd fd = Open("file", O_RDWR);
-  FAILS(OnExt4() ? EINVAL : EOPNOTSUPP,
-        fallocate(fd.get(), FALLOC_FL_COLLAPSE_RANGE, 0, 100));
+  FAILS(OnExt4() ? EINVAL : EOPNOTSUPP, fallocate(fd.get(), FALLOC_FL_COLLAPSE_RANGE, 0, 100));
   FAILS(OnExt4() ? EINVAL : EOPNOTSUPP, fallocate(fd.get(), FALLOC_FL_INSERT_RANGE, 0, 100));
   SAME("fallocate", 0, posix_fallocate(fd.get(), 0, 20 * kBlock));
   SAME("posix_fallocate", 20 * kBlock, Stat("file").st_size);

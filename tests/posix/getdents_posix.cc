@@ -51,7 +51,7 @@ TEST_F(GetdentsPosix, TypesAreTold) {
   ASSERT_EQ(mknod(Path("char"), S_IFCHR | 0600, 0), 0);
   ASSERT_EQ(mknod(Path("block"), S_IFBLK | 0600, 0), 0);
   const std::map<std::string, int> expected = {
-      {".", DT_DIR},    {"..", DT_DIR},     {"file", DT_REG}, {"dir", DT_DIR},  {"soft", DT_LNK},
+      {".", DT_DIR},     {"..", DT_DIR},      {"file", DT_REG}, {"dir", DT_DIR},  {"soft", DT_LNK},
       {"fifo", DT_FIFO}, {"socket", DT_SOCK}, {"char", DT_CHR}, {"block", DT_BLK}};
   SAME("getdents64", expected, List(Path("")));
   const std::map<std::string, int> empty = {{".", DT_DIR}, {"..", DT_DIR}};

@@ -98,10 +98,11 @@ void Coverage::Print(const std::string& what) const {
   for (const auto& [result, count] : totals) line += "  " + result + " " + std::to_string(count);
   std::printf("| %-20s | %4zu |%s\n", "all", seen_.size(), line.c_str());
   const size_t effects = totals["effect"];
-  std::printf("posix %s: %zu assertions on %zu system calls and %zu errnos: %zu of errors, "
-              "%zu of success, %zu of effects; %zu checks were run\n",
-              what.c_str(), seen_.size(), table_.size(), totals.size() - 2,
-              seen_.size() - totals["ok"] - effects, totals["ok"], effects, executed_);
+  std::printf(
+      "posix %s: %zu assertions on %zu system calls and %zu errnos: %zu of errors, "
+      "%zu of success, %zu of effects; %zu checks were run\n",
+      what.c_str(), seen_.size(), table_.size(), totals.size() - 2,
+      seen_.size() - totals["ok"] - effects, totals["ok"], effects, executed_);
 }
 
 Coverage& coverage() {
@@ -112,9 +113,7 @@ Coverage& coverage() {
 // A filesystem of the kernel's on an image of its own, or one of ours.
 class Filesystem {
  public:
-  explicit Filesystem(Kind kind) : kind_(kind) {
-    chmod(mount_.directory().c_str(), 0755);
-  }
+  explicit Filesystem(Kind kind) : kind_(kind) { chmod(mount_.directory().c_str(), 0755); }
   ~Filesystem() {
     if (kind_ != Kind::kTerraceFs && is_mounted_) umount2(root().c_str(), MNT_DETACH);
   }
@@ -340,10 +339,9 @@ std::string ErrnoName(int os_errno) {
 void ReportResult(const Site& site, bool failed, int os_errno, int expected) {
   const int got = failed ? os_errno : 0;
   if (failed == (expected != 0) && got == expected) return;
-  ADD_FAILURE_AT(site.file, site.line)
-      << current_user << ": " << site.text << "\n  expected "
-      << (expected == 0 ? "success" : ErrnoName(expected)) << ", got "
-      << (failed ? ErrnoName(os_errno) : "success");
+  ADD_FAILURE_AT(site.file, site.line) << current_user << ": " << site.text << "\n  expected "
+                                       << (expected == 0 ? "success" : ErrnoName(expected))
+                                       << ", got " << (failed ? ErrnoName(os_errno) : "success");
 }
 
 void PosixCase::SetUp() {
@@ -507,12 +505,12 @@ void PosixCase::CheckAtErrors(const char* name,
   CheckFails(POSIX_SITE("removed directory's path"), name, ENOENT,
              [&] { return call(removed_path.get(), "x"); });
   AsUser(kAlice, [&] {
-    CheckFails(POSIX_SITE("closed directory"), name, EACCES, [&] { return call(closed.get(), "x"); });
+    CheckFails(POSIX_SITE("closed directory"), name, EACCES,
+               [&] { return call(closed.get(), "x"); });
   });
 }
 
-void PosixCase::CheckMaking(const char* name,
-                            const std::function<long(const char*)>& call) const {
+void PosixCase::CheckMaking(const char* name, const std::function<long(const char*)>& call) const {
   const Parameter parameter(std::string("making by ") + name);
   const std::string base = std::string("make_") + name;
   MakeDirectory(base, 0777);
@@ -526,8 +524,7 @@ void PosixCase::CheckMaking(const char* name,
   for (const char* const there :
        {"file", "dir", "dangling", "to_dir", "self", "fifo", "socket", "dir/.", "dir/..", "."}) {
     const Parameter what(there);
-    CheckFails(POSIX_SITE("exists"), name, EEXIST,
-               [&] { return call(Path(base + "/" + there)); });
+    CheckFails(POSIX_SITE("exists"), name, EEXIST, [&] { return call(Path(base + "/" + there)); });
   }
   MakeDirectory(base + "/unwritable", 0555);
   MakeDirectory(base + "/unsearchable", 0666);
@@ -586,8 +583,7 @@ void PosixCase::CheckRemoving(const char* name, const std::function<long(const c
                [&] { return call(in("my_unwritable")); });
     CheckFails(POSIX_SITE("sticky, another's"), name, EPERM,
                [&] { return call(in("sticky_bobs")); });
-    CheckFails(POSIX_SITE("sticky, root's"), name, EPERM,
-               [&] { return call(in("sticky_roots")); });
+    CheckFails(POSIX_SITE("sticky, root's"), name, EPERM, [&] { return call(in("sticky_roots")); });
     CheckOk(POSIX_SITE("another's"), name, [&] { return call(in("others_in_open")); });
     CheckOk(POSIX_SITE("sticky, own"), name, [&] { return call(in("sticky_mine")); });
     CheckOk(POSIX_SITE("own sticky"), name, [&] { return call(in("my_sticky")); });

@@ -32,8 +32,8 @@ using io::UniqueFd;
 enum class Kind { kTerraceFs, kExt4, kTmpfs, kOther };
 Kind TargetKind();
 inline bool OnTerraceFs() { return TargetKind() == Kind::kTerraceFs; }
-// Ours over /dev/fuse with the write-back cache: tests of many calls that both ways of caching treat
-// alike may do without.
+// Ours over /dev/fuse with the write-back cache: tests of many calls that both ways of caching
+// treat alike may do without.
 bool OnSlowestMode();
 bool OnWriteback();
 inline bool OnExt4() { return TargetKind() == Kind::kExt4; }
@@ -123,26 +123,28 @@ void CheckSame(const Site& site, std::string_view call, const E& expected, const
 #define POSIX_SITE(text) \
   ::terracefs::posix::Site { __FILE__, __LINE__, text }
 // The call succeeds; its result.
-#define OK(...)                                                                                \
-  ::terracefs::posix::CheckOk(POSIX_SITE(#__VA_ARGS__),                                        \
-                              ::terracefs::posix::CallName(#__VA_ARGS__), [&] { return (__VA_ARGS__); })
+#define OK(...)                                                           \
+  ::terracefs::posix::CheckOk(POSIX_SITE(#__VA_ARGS__),                   \
+                              ::terracefs::posix::CallName(#__VA_ARGS__), \
+                              [&] { return (__VA_ARGS__); })
 // The call fails with this errno.
-#define FAILS(code, ...)                                             \
-  ::terracefs::posix::CheckFails(POSIX_SITE(#__VA_ARGS__),           \
+#define FAILS(code, ...)                                                           \
+  ::terracefs::posix::CheckFails(POSIX_SITE(#__VA_ARGS__),                         \
                                  ::terracefs::posix::CallName(#__VA_ARGS__), code, \
                                  [&] { return (__VA_ARGS__); })
 // The same where the source does not begin with the name of the system call.
 #define OK_AS(name, ...) \
   ::terracefs::posix::CheckOk(POSIX_SITE(#__VA_ARGS__), name, [&] { return (__VA_ARGS__); })
-#define FAILS_AS(name, code, ...)                                    \
+#define FAILS_AS(name, code, ...)                                      \
   ::terracefs::posix::CheckFails(POSIX_SITE(#__VA_ARGS__), name, code, \
                                  [&] { return (__VA_ARGS__); })
 // What the system call `name` gave or did is as expected.
-#define SAME(name, expected, ...)                                                             \
+#define SAME(name, expected, ...)                                                            \
   ::terracefs::posix::CheckSame(POSIX_SITE(#expected " == " #__VA_ARGS__), name, (expected), \
                                 (__VA_ARGS__))
-#define HOLDS(name, ...) \
-  ::terracefs::posix::CheckSame(POSIX_SITE(#__VA_ARGS__), name, true, static_cast<bool>(__VA_ARGS__))
+#define HOLDS(name, ...)                                              \
+  ::terracefs::posix::CheckSame(POSIX_SITE(#__VA_ARGS__), name, true, \
+                                static_cast<bool>(__VA_ARGS__))
 
 // An address that no system call can read or write. The compiler must not know.
 inline volatile uintptr_t bad_address = 8;
@@ -179,8 +181,8 @@ class PosixCase : public ::testing::Test {
   struct PathCall {
     const char* name;
     std::function<long(const char*)> call;
-    bool follows = true;    // a symbolic link that the path names
-    bool makes = false;     // the path names something new
+    bool follows = true;     // a symbolic link that the path names
+    bool makes = false;      // the path names something new
     bool directory = false;  // the path has to be a directory
   };
   void CheckPathErrors(const PathCall& call) const;

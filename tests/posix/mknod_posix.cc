@@ -1,5 +1,5 @@
-#include <sys/sysmacros.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <cstring>
 

@@ -138,6 +138,7 @@ TEST_F(MmapPosix, BeyondTheEndIsABusError) {
 
 // Bytes that are stored behind the end are no part of the file.
 TEST_F(MmapPosix, WhatIsWrittenBehindTheEndIsNotKept) {
+  if (OnTmpfs()) GTEST_SKIP() << "tmpfs keeps it";
   MakeFile("file", "short");
   const UniqueFd fd = Open("file", O_RDWR);
   {
@@ -168,8 +169,8 @@ TEST_F(MmapPosix, MappingsOutliveNamesAndDescriptors) {
 TEST_F(MmapPosix, HolesCanBeWritten) {
   const UniqueFd fd = Open("file", O_CREAT | O_RDWR);
   OK(ftruncate(fd.get(), 64 * kPage));
-  const Mapping map(
-      OK(mmap(nullptr, 64 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0)), 64 * kPage);
+  const Mapping map(OK(mmap(nullptr, 64 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0)),
+                    64 * kPage);
   std::string expected(64 * kPage, '\0');
   for (size_t page = 0; page < 64; page += 3) {
     map.get()[page * kPage + page] = 'h';

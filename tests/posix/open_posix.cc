@@ -1,10 +1,10 @@
-#include <sys/syscall.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <linux/openat2.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <algorithm>
 #include <csignal>
 #include <cstring>
-#include <algorithm>
 
 #include "tests/posix/harness.h"
 
@@ -119,9 +119,9 @@ TEST_F(OpenPosix, Permissions) {
     int read;
     int write;
   };
-  for (const Case& c : {Case{0600, EACCES, EACCES}, Case{0604, 0, EACCES}, Case{0602, EACCES, 0},
-                        Case{0606, 0, 0}, Case{0660, EACCES, EACCES}, Case{0, EACCES, EACCES},
-                        Case{0771, EACCES, EACCES}}) {
+  for (const Case& c :
+       {Case{0600, EACCES, EACCES}, Case{0604, 0, EACCES}, Case{0602, EACCES, 0}, Case{0606, 0, 0},
+        Case{0660, EACCES, EACCES}, Case{0, EACCES, EACCES}, Case{0771, EACCES, EACCES}}) {
     const Parameter parameter("mode " + std::to_string(c.mode));
     MakeFile("file");
     ASSERT_EQ(chmod(Path("file"), c.mode), 0);
@@ -330,9 +330,8 @@ TEST_F(OpenPosix, ProgramsThatRunAreBusy) {
   MakeFile("program", bytes.substr(0, static_cast<size_t>(size)), 0755);
   {
     const UniqueFd writer = Open("program", O_WRONLY);
-    FAILS_AS("execve", ETXTBSY, InChild([&]() -> long {
-               return execl(Path("program"), "sleep", "0", nullptr);
-             }));
+    FAILS_AS("execve", ETXTBSY,
+             InChild([&]() -> long { return execl(Path("program"), "sleep", "0", nullptr); }));
   }
   int started[2];
   ASSERT_EQ(pipe2(started, O_CLOEXEC), 0);

@@ -8,9 +8,8 @@ namespace {
 class RemovexattrPosix : public PosixCase {};
 
 TEST_F(RemovexattrPosix, Errors) {
-  CheckPathErrors({.name = "removexattr", .call = [](const char* path) {
-                     return removexattr(path, "user.a");
-                   }});
+  CheckPathErrors({.name = "removexattr",
+                   .call = [](const char* path) { return removexattr(path, "user.a"); }});
   CheckPathErrors({.name = "lremovexattr",
                    .call = [](const char* path) { return lremovexattr(path, "trusted.a"); },
                    .follows = false});

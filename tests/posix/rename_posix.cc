@@ -18,11 +18,10 @@ TEST_F(RenamePosix, ErrorsOfTheOldName) {
   CheckPathErrors({.name = "rename",
                    .call = [&](const char* path) { return rename(path, target.c_str()); },
                    .follows = false});
-  CheckPathErrors({.name = "renameat2",
-                   .call = [&](const char* path) {
-                     return renameat2(path, target.c_str(), RENAME_NOREPLACE);
-                   },
-                   .follows = false});
+  CheckPathErrors(
+      {.name = "renameat2",
+       .call = [&](const char* path) { return renameat2(path, target.c_str(), RENAME_NOREPLACE); },
+       .follows = false});
   CheckAtErrors("renameat", [&](int at, const char* path) {
     return renameat(at, path, AT_FDCWD, target.c_str());
   });
@@ -37,12 +36,10 @@ TEST_F(RenamePosix, ErrorsOfTheNewName) {
   CheckPathErrors({.name = "renameat2",
                    .call = [&](const char* path) { return renameat2(source.c_str(), path, 0); },
                    .makes = true});
-  CheckPathErrors({.name = "renameat2",
-                   .call =
-                       [&](const char* path) {
-                         return renameat2(source.c_str(), path, RENAME_EXCHANGE);
-                       },
-                   .follows = false});
+  CheckPathErrors(
+      {.name = "renameat2",
+       .call = [&](const char* path) { return renameat2(source.c_str(), path, RENAME_EXCHANGE); },
+       .follows = false});
   CheckAtErrors("renameat", [&](int at, const char* path) {
     return renameat(AT_FDCWD, source.c_str(), at, path);
   });

@@ -8,9 +8,8 @@ namespace {
 class SetxattrPosix : public PosixCase {};
 
 TEST_F(SetxattrPosix, Errors) {
-  CheckPathErrors({.name = "setxattr", .call = [](const char* path) {
-                     return setxattr(path, "user.a", "1", 1, 0);
-                   }});
+  CheckPathErrors({.name = "setxattr",
+                   .call = [](const char* path) { return setxattr(path, "user.a", "1", 1, 0); }});
   CheckPathErrors({.name = "lsetxattr",
                    .call = [](const char* path) { return lsetxattr(path, "trusted.a", "1", 1, 0); },
                    .follows = false});

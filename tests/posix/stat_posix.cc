@@ -7,7 +7,8 @@ class StatPosix : public PosixCase {};
 
 TEST_F(StatPosix, Errors) {
   static struct stat attributes;
-  CheckPathErrors({.name = "stat", .call = [](const char* path) { return stat(path, &attributes); }});
+  CheckPathErrors(
+      {.name = "stat", .call = [](const char* path) { return stat(path, &attributes); }});
   CheckPathErrors({.name = "lstat",
                    .call = [](const char* path) { return lstat(path, &attributes); },
                    .follows = false});
@@ -40,9 +41,9 @@ TEST_F(StatPosix, EveryTypeIsTold) {
     const char* name;
     mode_t type;
   };
-  for (const Case& c : {Case{"file", S_IFREG}, Case{"dir", S_IFDIR}, Case{"soft", S_IFLNK},
-                        Case{"fifo", S_IFIFO}, Case{"socket", S_IFSOCK}, Case{"char", S_IFCHR},
-                        Case{"block", S_IFBLK}}) {
+  for (const Case& c :
+       {Case{"file", S_IFREG}, Case{"dir", S_IFDIR}, Case{"soft", S_IFLNK}, Case{"fifo", S_IFIFO},
+        Case{"socket", S_IFSOCK}, Case{"char", S_IFCHR}, Case{"block", S_IFBLK}}) {
     const Parameter parameter(c.name);
     struct stat attributes {};
     OK(lstat(Path(c.name), &attributes));

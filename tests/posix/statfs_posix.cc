@@ -1,5 +1,5 @@
-#include <sys/vfs.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 
 #include "tests/posix/harness.h"
 

@@ -1,5 +1,5 @@
-#include <sys/sysmacros.h>
 #include <linux/stat.h>
+#include <sys/sysmacros.h>
 
 #include "tests/posix/harness.h"
 
@@ -49,7 +49,7 @@ TEST_F(StatxPosix, AgreesWithStat) {
 }
 
 TEST_F(StatxPosix, TimesOfBirthStay) {
-  timespec now {};
+  timespec now{};
   clock_gettime(CLOCK_REALTIME, &now);
   MakeFile("file");
   const auto birth = [&] {

@@ -15,12 +15,11 @@ TEST_F(UtimensatPosix, Errors) {
                      // A null path would mean the descriptor.
                      return utimensat(AT_FDCWD, path, times, 0);
                    }});
-  CheckPathErrors({.name = "utimensat",
-                   .call =
-                       [](const char* path) {
-                         return utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
-                       },
-                   .follows = false});
+  CheckPathErrors(
+      {.name = "utimensat",
+       .call =
+           [](const char* path) { return utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW); },
+       .follows = false});
   CheckPathErrors({.name = "utime", .call = [](const char* path) { return utime(path, nullptr); }});
   CheckPathErrors(
       {.name = "utimes", .call = [](const char* path) { return utimes(path, nullptr); }});
