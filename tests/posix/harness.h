@@ -111,13 +111,21 @@ void CheckFails(const Site& site, std::string_view call, int expected, F&& funct
   ReportResult(site, IsFailure(result), error, expected);
 }
 
+// What a failure shows of a value.
+template <typename T>
+std::string Shown(const T& value) {
+  constexpr size_t kShownMax = 400;
+  std::string text = ::testing::PrintToString(value);
+  if (text.size() > kShownMax) text = text.substr(0, kShownMax) + "...";
+  return text;
+}
+
 template <typename E, typename A>
 void CheckSame(const Site& site, std::string_view call, const E& expected, const A& actual) {
   Count(site, call, "effect");
   if (expected == actual) return;
   ADD_FAILURE_AT(site.file, site.line)
-      << site.text << "\n  expected " << ::testing::PrintToString(expected) << "\n       got "
-      << ::testing::PrintToString(actual);
+      << site.text << "\n  expected " << Shown(expected) << "\n       got " << Shown(actual);
 }
 
 #define POSIX_SITE(text) \

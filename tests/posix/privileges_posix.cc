@@ -61,7 +61,10 @@ TEST_F(PrivilegesPosix, WritersTakeSetuidAndSetgidAway) {
         const UniqueFd fd = Open("file", O_RDWR);
         OK_AS(change.call, change.make(fd.get(), Path("file")));
       });
-      SAME(change.call, c.after, Mode("file"));
+      // Alice is not in the group, so a mark for locking goes, too. FUSE cannot tell the server who
+      // is: its protocol wants setgid kept where the group may not execute.
+      const mode_t after = OnTerraceFs() && c.before == 02766 ? 02766 : c.after;
+      SAME(change.call, after, Mode("file"));
       ASSERT_EQ(unlink(Path("file")), 0);
     }
   }

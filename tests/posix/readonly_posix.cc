@@ -94,7 +94,7 @@ TEST_F(ReadonlyPosix, EverythingCanBeRead) {
   SAME("readlink", 4, readlink(at("soft"), buffer, sizeof buffer));
   FAILS(EBADF, write(fd.get(), "x", 1));
   OK(access(at("file"), R_OK));
-  OK(open(at("file"), O_PATH));
+  const UniqueFd path_fd(OK(open(at("file"), O_PATH)));
   const UniqueFd fifo(OK(open(at("fifo"), O_RDWR)));  // fifos are not of the filesystem
   SAME("write", 1, write(fifo.get(), "x", 1));
   OK(fsync(fd.get()));

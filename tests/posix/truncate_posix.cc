@@ -85,7 +85,8 @@ TEST_F(TruncatePosix, Times) {
   MakeFile("file", "content");
   CheckTimes("truncate", {{"file", "mc"}, {"", ""}}, [&] { OK(truncate(Path("file"), 100)); });
   CheckTimes("truncate", {{"file", "mc"}}, [&] { OK(truncate(Path("file"), 3)); });
-  {
+  // With the write-back cache the kernel of FUSE changes no times then, as truncate(2) permits.
+  if (!OnWriteback()) {
     const Parameter parameter("the same size");
     CheckTimes("truncate", {{"file", "mc"}}, [&] { OK(truncate(Path("file"), 3)); });
   }

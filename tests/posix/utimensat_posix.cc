@@ -84,6 +84,8 @@ TEST_F(UtimensatPosix, TimesTooFarAwayBecomeTheNearestThatIsKept) {
     const struct stat attributes = Stat("file");
     SAME("utimensat", c.kept.tv_sec, attributes.st_atim.tv_sec);
     SAME("utimensat", c.kept.tv_nsec, attributes.st_atim.tv_nsec);
+    // With the write-back cache the kernel believes its own mtime for as long as it has the inode.
+    if (OnWriteback()) continue;
     SAME("utimensat", c.kept.tv_sec, attributes.st_mtim.tv_sec);
     SAME("utimensat", c.kept.tv_nsec, attributes.st_mtim.tv_nsec);
   }
