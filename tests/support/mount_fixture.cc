@@ -24,12 +24,6 @@
 #include "io/unique_fd.h"
 
 namespace terracefs::testing {
-namespace {
-
-// Directories on a mount may be read and written by anybody.
-constexpr mode_t kOpenToAll = 0777;
-
-}  // namespace
 
 std::string TerracefsProgram() {
   const char* const program = std::getenv("TERRACEFS_BIN");
@@ -169,24 +163,6 @@ void TransportTest::SetUp() {
 std::string TransportTest::Options(const std::string& more) const {
   const std::string transport = std::string("transport=") + GetParam();
   return more.empty() ? transport : transport + "," + more;
-}
-
-void PosixTest::SetUp() {
-  MountTest::SetUp();
-  if (IsSkipped()) return;
-  mount_.emplace();
-  mount_->Mkfs();
-  mount_->Mount(IsRoot() ? "allow_other" : "");
-  if (!mount_->IsMounted()) return;
-  ASSERT_EQ(chmod(mount_->mountpoint().c_str(), kOpenToAll), 0);
-  umask(0);
-}
-
-void PosixTest::WriteFile(const std::string& path, std::string_view content) {
-  std::ofstream file(path, std::ios::binary);
-  file << content;
-  file.close();
-  ASSERT_TRUE(file.good()) << path;
 }
 
 bool IsDeathErrno(int os_errno) {
