@@ -49,7 +49,7 @@ const std::string& LongName() {
 
 std::string AnyName(Random& random) {
   const uint64_t die = random.Uniform(200);
-  if (die < 120) return fmt::format("f{}", random.Uniform(8));
+  if (die < 120) return fmt::format("f{}", random.Uniform(5));
   if (die < 180) return fmt::format("d{}", random.Uniform(3));
   if (die < 188) return LongName();
   if (die < 196) return "\xc3\xa9 \\\n\xff";  // not UTF-8, and full of characters that scripts fear
@@ -66,7 +66,7 @@ std::string AnyFolder(Random& random) {
     return path;
   }
   const uint64_t die = random.Uniform(100);
-  const int depth = die < 35 ? 0 : die < 75 ? 1 : die < 95 ? 2 : 3;
+  const int depth = die < 40 ? 0 : die < 75 ? 1 : die < 96 ? 2 : 3;
   std::string path;
   for (int i = 0; i < depth; ++i) path += fmt::format("d{}/", random.Uniform(3));
   return path;
@@ -168,9 +168,9 @@ void Assign(Side& side, int slot, int fd) {
 int At(const Side& side, int slot) { return side.slots[static_cast<size_t>(slot)]; }
 
 Outcome Opened(Side& side, int slot, int fd) {
-  const int error = errno;
+  if (fd < 0) return Called(-1);  // what the slot holds stays open
   Assign(side, slot, fd);
-  return fd < 0 ? Outcome{-1, error, {}} : Outcome{};
+  return {};
 }
 
 std::string FlagsText(int flags) {
@@ -192,7 +192,8 @@ Operation Open(Random& random) {
   const std::string path = AnyPath(random);
   const mode_t mode = AnyMode(random);
   // O_NONBLOCK because of FIFOs.
-  int flags = Pick(random, {O_RDONLY, O_WRONLY, O_RDWR, O_RDWR, O_RDWR}) | O_NONBLOCK | O_CLOEXEC;
+  int flags =
+      Pick(random, {O_RDONLY, O_WRONLY, O_RDWR, O_RDWR, O_RDWR, O_RDWR}) | O_NONBLOCK | O_CLOEXEC;
   const auto maybe = [&](unsigned percent, int flag) {
     if (Percent(random, percent)) flags |= flag;
   };
@@ -203,7 +204,7 @@ Operation Open(Random& random) {
   maybe(10, O_NOFOLLOW);
   maybe(4, O_DIRECTORY);
   maybe(1, O_DSYNC);
-  maybe(2, O_PATH);
+  maybe(1, O_PATH);
   maybe(1, O_NOATIME);
   return {fmt::format("{} = open({}, {}, {:o})", SlotText(slot), Printable(path), FlagsText(flags),
                       mode),
@@ -630,6 +631,19 @@ Operation Mkdir(Random& random) {
   const mode_t mode = Percent(random, 50) ? 0777 : AnyMode(random);
   return {fmt::format("mkdir({}, {:o})", Printable(path), mode), {path}, {}, [=](Side&) {
             return Called(mkdir(path.c_str(), mode));
+          }};
+}
+
+// Keeps the tree from falling apart: other operations want folders to work in.
+Operation MakeFolders(Random& random) {
+  const std::string path = AnyFolder(random);
+  return {fmt::format("mkdir -p {}", Printable(path)), {path}, {}, [=](Side&) {
+            Outcome outcome;
+            for (size_t at = path.find('/'); at != std::string::npos; at = path.find('/', at + 1)) {
+              const int made = mkdir(path.substr(0, at).c_str(), 0777);
+              outcome.data += fmt::format("{} ", made == 0 ? 0 : errno);
+            }
+            return outcome;
           }};
 }
 
@@ -1103,8 +1117,8 @@ Operation CloseSlot(int slot) {
 const std::vector<OperationKind>& AllOperationKinds() {
   static const std::vector<OperationKind> kinds = {
       {"open", "open", 100, Open},
-      {"opendir", "open", 20, OpenDirectory},
-      {"close", "open", 30, Close},
+      {"opendir", "open", 8, OpenDirectory},
+      {"close", "open", 10, Close},
       {"read", "data", 30, Read},
       {"pread", "data", 60, Pread},
       {"write", "data", 50, Write},
@@ -1126,11 +1140,12 @@ const std::vector<OperationKind>& AllOperationKinds() {
       {"link", "link", 40, Link},
       {"link slot", "link", 10, LinkSlot},
       {"tmpfile", "tmpfile", 20, TemporaryFile},
-      {"unlink", "unlink", 60, Unlink},
+      {"unlink", "unlink", 45, Unlink},
       {"mkdir", "directory", 60, Mkdir},
       {"rmdir", "directory", 30, Rmdir},
       {"chain", "directory", 2, MakeChain},
-      {"rm -r", "directory", 3, RemoveTree},
+      {"mkdir -p", "directory", 40, MakeFolders},
+      {"rm -r", "directory", 1, RemoveTree},
       {"at slot", "directory", 25, AtSlot},
       {"symlink", "symlink", 30, Symlink},
       {"readlink", "symlink", 20, Readlink},
