@@ -559,6 +559,13 @@ Operation RenameWith(Random& random, unsigned flags) {
       {from, to},
       {},
       [=](Side&) {
+        // Where this fails for a directory that is not empty, ext4 has moved the times of the
+        // old directory all the same.
+        struct stat target = {};
+        if ((flags & RENAME_WHITEOUT) != 0 && lstat(to.c_str(), &target) == 0 &&
+            S_ISDIR(target.st_mode)) {
+          return Outcome{-1, 0, "not tried"};
+        }
         return Called(syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags));
       }};
 }
