@@ -99,6 +99,10 @@ mode_t AnyMode(Random& random) {
                                04755, 06777, 01777, 02775, 04711});
 }
 
+// Setgid without execution by the group is a kind of its own (see SetgidAlone), and a umask would
+// make such modes of others.
+mode_t ModeOfNew(Random& random) { return AnyMode(random) & ~mode_t{S_ISGID}; }
+
 uid_t AnyId(Random& random) { return Pick<uid_t>(random, {0, 1001, 1002, 2000, 65534, 4'000'000}); }
 
 off_t AnyOffset(Random& random) {
@@ -190,7 +194,7 @@ std::string FlagsText(int flags) {
 Operation Open(Random& random) {
   const int slot = AnySlot(random);
   const std::string path = AnyPath(random);
-  const mode_t mode = AnyMode(random);
+  const mode_t mode = ModeOfNew(random);
   // O_NONBLOCK because of FIFOs.
   int flags =
       Pick(random, {O_RDONLY, O_WRONLY, O_RDWR, O_RDWR, O_RDWR, O_RDWR}) | O_NONBLOCK | O_CLOEXEC;
@@ -610,7 +614,7 @@ Operation TemporaryFile(Random& random) {
   const int slot = AnySlot(random);
   const std::string path = Percent(random, 30) ? "." : DirectoryPath(random);
   const int flags = Pick(random, {O_RDWR, O_WRONLY, O_RDWR | O_EXCL, O_RDONLY}) | O_TMPFILE;
-  const mode_t mode = AnyMode(random);
+  const mode_t mode = ModeOfNew(random);
   return {
       fmt::format("{} = open({}, TMPFILE|{}, {:o})", SlotText(slot), Printable(path),
                   FlagsText(flags), mode),
@@ -710,7 +714,7 @@ Operation Mknod(Random& random) {
                                         {S_IFDIR, 0},
                                         {S_IFLNK, 0},
                                         {0, 0}});
-  const mode_t mode = AnyMode(random) | kind.type;
+  const mode_t mode = ModeOfNew(random) | kind.type;
   return {fmt::format("mknod({}, {:o}, {:x})", Printable(path), mode, kind.device),
           {path},
           {},
@@ -757,6 +761,15 @@ Operation Chmod(Random& random) {
   const mode_t mode = AnyMode(random);
   return {fmt::format("chmod({}, {:o})", Printable(path), mode), {path}, {}, [=](Side&) {
             return Called(chmod(path.c_str(), mode));
+          }};
+}
+
+// Linux takes S_ISGID from a file that its group may not execute if whoever writes is not in that
+// group; a FUSE daemon is only told that the writer is no superuser.
+Operation SetgidAlone(Random& random) {
+  const std::string path = AnyPath(random);
+  return {fmt::format("chmod({}, 2666)", Printable(path)), {path}, {}, [=](Side&) {
+            return Called(chmod(path.c_str(), 02666));
           }};
 }
 
@@ -972,7 +985,16 @@ Operation SetAcl(Random& random) {
   return {fmt::format("setxattr({}, {}, {})", Printable(path), name, Printable(acl)),
           {path},
           {},
-          [=](Side&) { return Called(setxattr(path.c_str(), name, acl.data(), acl.size(), 0)); }};
+          [=](Side&) {
+            // A list may take execution from the group and leave setgid alone: see SetgidAlone.
+            struct stat status = {};
+            if (stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+                (status.st_mode & S_ISGID) != 0 &&
+                chmod(path.c_str(), status.st_mode & 07777 & ~mode_t{S_ISGID}) != 0) {
+              return Called(-1);
+            }
+            return Called(setxattr(path.c_str(), name, acl.data(), acl.size(), 0));
+          }};
 }
 
 Operation GetAcl(Random& random) { return ReadXattr(random, AclName(random)); }
@@ -1160,6 +1182,7 @@ const std::vector<OperationKind>& AllOperationKinds() {
       {"chmod", "attributes", 30, Chmod},
       {"fchmod", "attributes", 10, Fchmod},
       {"chown", "attributes", 30, Chown},
+      {"setgid alone", "setgid-alone", 2, SetgidAlone},
       {"chown to same", "chown-same", 2, ChownToSame},
       {"fchown", "attributes", 10, Fchown},
       {"utimens", "attributes", 30, Utimens},

@@ -196,14 +196,6 @@ void TreeComparison::CompareContents(const std::string& path, const std::string&
   ComparePiece(path, fds, size - kPiece, size);
 }
 
-// Linux takes S_ISGID from a file that its group may not execute if who writes is not in that
-// group. FUSE leaves clearing to the daemon, which cannot know the supplementary groups of the
-// caller.
-uint64_t ComparedMode(const struct statx& status) {
-  const bool is_executable = (status.stx_mode & S_IXGRP) != 0 || S_ISDIR(status.stx_mode);
-  return status.stx_mode & ~static_cast<uint64_t>(is_executable ? 0 : S_ISGID);
-}
-
 }  // namespace
 
 bool IsRecent(const statx_timestamp& stamp) {
@@ -219,7 +211,7 @@ std::string AttributeDifference(const struct statx& tested, const struct statx& 
                           fmt::format(fmt::runtime(format), b));
     }
   };
-  compare("mode", ComparedMode(tested), ComparedMode(reference), "{:o}");
+  compare("mode", tested.stx_mode, reference.stx_mode, "{:o}");
   compare("nlink", tested.stx_nlink, reference.stx_nlink, "{}");
   compare("uid", tested.stx_uid, reference.stx_uid, "{}");
   compare("gid", tested.stx_gid, reference.stx_gid, "{}");
