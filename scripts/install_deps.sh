@@ -18,6 +18,7 @@ packages=(
 
   # Tests, and the tools that end-to-end tests and benchmarks run on a mount or compare with it.
   libgtest-dev libgmock-dev libbenchmark-dev attr acl sqlite3 fio strace bindfs rsync
+  e2fsprogs
 
   # Formatting and lints.
   clang-format-14 clang-tidy-14 shellcheck python3
