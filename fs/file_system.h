@@ -68,6 +68,9 @@ struct AttributeChange {
 struct WriteOutcome {
   // Setuid or setgid is gone: the kernel does not know, and must not keep the mode it has.
   bool mode_changed = false;
+  // st_blocks is another: the kernel knows if it asked for the write, but not of what it writes
+  // back.
+  bool blocks_changed = false;
 };
 
 struct DirectoryEntry {

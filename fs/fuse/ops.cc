@@ -387,6 +387,7 @@ void Write(fuse_req_t request, fuse_ino_t ino, const char* data, size_t bytes, o
         if (!outcome.ok()) return AnswerStatus(call, outcome.status());
         // The answer to a write has no attributes, and exec takes setuid from those it remembers.
         if (outcome->mode_changed) call.service.invalidate_attributes(what);
+        if (outcome->blocks_changed && write_back) call.service.invalidate_attributes_later(what);
         // After an asynchronous O_DIRECT write the kernel sends no FSYNC: only the flags tell.
         if ((flags & (O_SYNC | O_DSYNC)) != 0) {
           AnswerOnceDurable(call, [bytes = content.size()](Reply& reply, const io::Status& synced) {
@@ -509,8 +510,12 @@ void SyncAll(fuse_req_t request, Op op) noexcept {
   ServeNow(request, op, [](Call& call) { AnswerOnceDurable(call, nullptr); });
 }
 
-void Fsync(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) noexcept {
-  SyncAll(request, Op::kFsync);
+void Fsync(fuse_req_t request, fuse_ino_t ino, int, fuse_file_info*) noexcept {
+  ServeNow(request, Op::kFsync, [ino](Call& call) {
+    // What the kernel has written back for this may have changed st_blocks.
+    if (call.service.targets().writeback) call.service.invalidate_attributes(Ino(ino));
+    AnswerOnceDurable(call, nullptr);
+  });
 }
 
 void Fsyncdir(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) noexcept {

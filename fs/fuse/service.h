@@ -59,6 +59,8 @@ class Service {
   // holds no lock, while a request for an open file of that inode waits for its answer: so the
   // kernel does not drop the inode meanwhile, which might wait for us.
   std::function<void(InodeNumber)> invalidate_attributes;
+  // The same soon, from a thread of its own, whatever the kernel does with the inode.
+  std::function<void(InodeNumber)> invalidate_attributes_later;
   // Of FlushThen, which alone calls it. Waits for the writes.
   std::function<void(InodeNumber, uint64_t begin, uint64_t end)> flush_pages;
   // What the kernel agreed to; set before any other request comes.

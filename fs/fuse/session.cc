@@ -41,7 +41,7 @@ constexpr int kWakeIntervalMs = 100;
 constexpr int kLoopEndPatienceMs = 5000;
 // Smaller files are gone from the kernel's cache within milliseconds.
 constexpr uint64_t kDroppedBytesMin = 64 * io::kMiB;
-constexpr size_t kDropperThreads = 4;
+constexpr size_t kNotifierThreads = 4;
 constexpr int kDropWaits = 5;
 constexpr std::chrono::microseconds kDropWait{200};
 
@@ -94,7 +94,7 @@ void PrepareSignals() {
 void Session::Destroy::operator()(fuse_session* session) const { fuse_session_destroy(session); }
 
 Session::Session(const SessionOptions& options, Service& service)
-    : options_(options), service_(service), droppers_("fs-drop", kDropperThreads, SIZE_MAX) {}
+    : options_(options), service_(service), notifiers_("fs-notify", kNotifierThreads, SIZE_MAX) {}
 
 io::Result<std::unique_ptr<Session>> Session::Mount(const SessionOptions& options,
                                                     Service& service) {
@@ -124,6 +124,9 @@ io::Status Session::Start() {
     service_.targets().file_system.SetUnlinkObserver(
         [this](InodeNumber ino, uint64_t bytes) { DropCachedPages(ino, bytes); });
   }
+  service_.invalidate_attributes_later = [this](InodeNumber ino) {
+    InvalidateAttributesLater(ino);
+  };
   service_.flush_pages = [this](InodeNumber ino, uint64_t offset, uint64_t end) {
     FlushPages(ino, offset, end);
   };
@@ -144,6 +147,7 @@ Session::~Session() {
   if (mounted_) fuse_session_unmount(session_.get());
   service_.on_init = nullptr;
   service_.invalidate_attributes = nullptr;
+  service_.invalidate_attributes_later = nullptr;
   service_.targets().file_system.SetUnlinkObserver(nullptr);
   service_.flush_pages = nullptr;
 }
@@ -163,10 +167,26 @@ void Session::InvalidateAttributes(InodeNumber ino) {
                    std::strerror(-error));
 }
 
+// If the kernel is giving the inode up it waits for what it still has to write, and the notifier
+// waits for the kernel: that must be nobody who answers writes.
+void Session::InvalidateAttributesLater(InodeNumber ino) {
+  {
+    io::MutexLock lock(mutex_);
+    if (!stale_.insert(ino).second) return;
+  }
+  notifiers_.Submit([this, ino] {
+    {
+      io::MutexLock lock(mutex_);
+      stale_.erase(ino);
+    }
+    InvalidateAttributes(ino);
+  });
+}
+
 void Session::DropCachedPages(InodeNumber ino, uint64_t bytes) {
   if (bytes < kDroppedBytesMin) return;
   const auto begun = std::make_shared<std::atomic<bool>>(false);
-  droppers_.Submit([this, ino, begun] {
+  notifiers_.Submit([this, ino, begun] {
     begun->store(true);
     // The kernel holds the inode meanwhile, so the last reference goes in this thread. An error
     // means that it has gone already.

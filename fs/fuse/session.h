@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "fs/fuse/service.h"
@@ -57,6 +58,7 @@ class Session {
   // name, before the request that took it is answered: otherwise whoever sent that does it and
   // waits, for half a second if it is 10 GiB.
   void DropCachedPages(InodeNumber ino, uint64_t bytes);
+  void InvalidateAttributesLater(InodeNumber ino) EXCLUDES(mutex_);
   void FlushPages(InodeNumber ino, uint64_t offset, uint64_t end);
   // Body of the thread that tells when the mount answers.
   void AwaitLife(const std::function<void()>& live) noexcept EXCLUDES(mutex_);
@@ -81,7 +83,9 @@ class Session {
   bool initialised_ GUARDED_BY(mutex_) = false;
   bool ended_ GUARDED_BY(mutex_) = false;
 
-  io::ThreadPool droppers_;  // the last member: its threads use the session
+  std::set<InodeNumber> stale_ GUARDED_BY(mutex_);  // InvalidateAttributesLater has yet to see to
+
+  io::ThreadPool notifiers_;  // the last member: its threads use the session
 };
 
 }  // namespace terracefs::fs

@@ -45,19 +45,26 @@ Status FileSystemImpl::SetAcl(const OpContext& context, InodeNumber ino, std::st
     return acl.empty() ? Status::Ok() : Status::Posix(EACCES);
   }
   TRY(CheckXattrFlags(HasXattr(old, name), flags));
-  if (acl.empty() && !HasXattr(old, name)) return Status::Ok();
+  uint32_t mode = old.mode;
+  if (is_access && !acl.empty()) {
+    mode = (mode & ~kModeBits) | acl.ModeBits();
+    if ((flags & kXattrKillSetgid) != 0) mode &= ~uint32_t{S_ISGID};
+  }
+  const bool is_stored = !acl.empty() && !(is_access && acl.IsMode());
+  // What is said already changes nothing, ctime included.
+  if (mode == old.mode && is_stored == HasXattr(old, name)) {
+    if (!is_stored) return Status::Ok();
+    if (TRY(FindAcl(context, ino, name)).Encode() == acl.Encode()) return Status::Ok();
+  }
 
   Transaction transaction(db_, context.may_wait);
   InodeRecord& record = transaction.Edit(locked.inode());
   record.ctime_ns = Now();
-  if (is_access && !acl.empty()) {
-    record.mode = (record.mode & ~kModeBits) | acl.ModeBits();
-    if ((flags & kXattrKillSetgid) != 0) record.mode &= ~uint32_t{S_ISGID};
-  }
-  if (acl.empty() || (is_access && acl.IsMode())) {
-    StageXattrRemoval(ino, name, &record, &transaction);
-  } else {
+  record.mode = mode;
+  if (is_stored) {
     StageXattr(ino, name, acl.Encode(), &record, &transaction);
+  } else {
+    StageXattrRemoval(ino, name, &record, &transaction);
   }
   return transaction.Commit();
 }

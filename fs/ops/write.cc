@@ -186,7 +186,8 @@ Result<WriteOutcome> FileSystemImpl::Write(const OpContext& context, InodeNumber
   record.page_count += writer.added_count();
   record.mtime_ns = record.ctime_ns = Now();
   transaction.AddToCounter(CounterId::kPages, static_cast<int64_t>(writer.added_count()));
-  const WriteOutcome outcome{.mode_changed = record.mode != inode.record().mode};
+  const WriteOutcome outcome{.mode_changed = record.mode != inode.record().mode,
+                             .blocks_changed = writer.added_count() > 0};
   TRY(transaction.Commit());
   return outcome;
 }

@@ -600,14 +600,18 @@ Status ModelFs::SetAcl(Node* node, std::string_view name, std::string_view value
   if (exists && (flags & XATTR_CREATE) != 0) return Status::Posix(EEXIST);
   if (!exists && (flags & XATTR_REPLACE) != 0) return Status::Posix(ENODATA);
   if (!exists && acl.empty()) return Status::Ok();
-  node->attributes.ctime_ns = Now();
-  node->xattrs.erase(std::string(name));
-  if (acl.empty()) return Status::Ok();
-  if (is_access) {
-    node->attributes.mode = (node->attributes.mode & ~0777U) | acl.ModeBits();
-    if ((flags & fs::kXattrKillSetgid) != 0) node->attributes.mode &= ~uint32_t{S_ISGID};
+  uint32_t mode = node->attributes.mode;
+  if (is_access && !acl.empty()) {
+    mode = (mode & ~0777U) | acl.ModeBits();
+    if ((flags & fs::kXattrKillSetgid) != 0) mode &= ~uint32_t{S_ISGID};
   }
-  if (!is_access || !acl.IsMode()) node->xattrs[std::string(name)] = acl.Encode();
+  const std::string stored = acl.empty() || (is_access && acl.IsMode()) ? "" : acl.Encode();
+  const std::string before = exists ? node->xattrs[std::string(name)] : "";
+  if (mode == node->attributes.mode && stored == before) return Status::Ok();
+  node->attributes.ctime_ns = Now();
+  node->attributes.mode = mode;
+  node->xattrs.erase(std::string(name));
+  if (!stored.empty()) node->xattrs[std::string(name)] = stored;
   return Status::Ok();
 }
 
