@@ -429,7 +429,15 @@ void EndChildren() {
   for (const pid_t child : children) kill(child, SIGKILL);
 }
 
+volatile sig_atomic_t is_remounting = 0;
+volatile sig_atomic_t delayed_signal = 0;
+
+// A remount is finished first: nobody else would know that something is mounted again.
 void OnSignal(int number) {
+  if (is_remounting != 0) {
+    delayed_signal = number;
+    return;
+  }
   EndChildren();
   _exit(128 + number);
 }
@@ -513,8 +521,12 @@ class Run {
     std::string when = "as it is";
     if (round % 4 == 3 && !plan_.remount.empty()) {
       when = "after mounting anew";
+      is_remounting = 1;
       // NOLINTNEXTLINE(bugprone-command-processor): the command is whoever runs this's own.
-      if (system(plan_.remount.c_str()) != 0) {
+      const int status = system(plan_.remount.c_str());
+      is_remounting = 0;
+      if (delayed_signal != 0) OnSignal(delayed_signal);
+      if (status != 0) {
         fmt::print(stderr, "the command of --remount failed\n");
         return false;
       }
