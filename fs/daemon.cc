@@ -57,7 +57,10 @@ io::Status ServeStore(const DaemonOptions& options, Store& store,
                    .op_stats = *op_stats,
                    .clock = clock,
                    .read_only = options.mount.read_only,
-                   .writeback = options.mount.writeback});
+                   .writeback = options.mount.writeback,
+                   .acl = options.mount.acl,
+                   .sync_names = options.mount.sync || options.mount.dirsync,
+                   .sync_attributes = options.mount.sync});
   const SessionOptions session_options{options.store_path, options.mountpoint, options.mount};
   const std::unique_ptr<Session> session = TRY(Session::Mount(session_options, service));
   store.SetHolderState(HolderState::kMounted);

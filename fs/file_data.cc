@@ -25,27 +25,12 @@ Status StageCutOfPage(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t new
 
 Status StagePageRemoval(lsm::Db& db, bool may_wait, const InodeRecord& old, uint64_t first,
                         uint64_t* removed_count, Transaction* transaction) {
-  const uint64_t end = PagesFor(old.size);
   *removed_count = 0;
-  if (HasNoHoles(old)) {
-    for (uint64_t page = first; page < end; ++page) {
-      transaction->batch().Delete(ExtentKey(old.data_id, page));
-    }
-    *removed_count = end - first;
-    return Status::Ok();
-  }
-  return ForEachPageKey(db, may_wait, old.data_id, first, end, [&](uint64_t page) {
+  return ForEachStoredPage(db, may_wait, old, first, PageEnd(old), [&](uint64_t page) {
     transaction->batch().Delete(ExtentKey(old.data_id, page));
     ++*removed_count;
     return true;
   });
-}
-
-void StageRemovedCount(uint64_t removed_count, InodeRecord* record, Transaction* transaction) {
-  // A stored count that is too low is damage for fsck to report, no reason to wrap around.
-  const uint64_t count = std::min(removed_count, record->page_count);
-  record->page_count -= count;
-  transaction->AddToCounter(CounterId::kPages, -static_cast<int64_t>(count));
 }
 
 Status RecoverTrim(lsm::Db& db, InodeTable& table, InodeNumber ino) {
@@ -76,27 +61,40 @@ Result<uint64_t> PageOfKey(std::string_view key, uint64_t data_id) {
   return parsed->number;
 }
 
+void StageRemovedCount(uint64_t removed_count, InodeRecord* record, Transaction* transaction) {
+  // A stored count that is too low is damage for fsck to report, no reason to wrap around.
+  const uint64_t count = std::min(removed_count, record->page_count);
+  record->page_count -= count;
+  if (record->page_count == 0) record->has_unwritten = false;
+  transaction->AddToCounter(CounterId::kPages, -static_cast<int64_t>(count));
+}
+
+Status StageNoPages(InodeAllocator& allocator, bool may_wait, const InodeRecord& old,
+                    InodeRecord* record, Transaction* transaction) {
+  record->data_id = TRY(allocator.Allocate(may_wait));
+  record->allocated_end = 0;
+  transaction->DropGroup(Domain::kExtent, old.data_id, old.page_count);
+  StageRemovedCount(old.page_count, record, transaction);
+  return Status::Ok();
+}
+
 Status StageSizeChange(lsm::Db& db, InodeAllocator& allocator, bool may_wait, Inode& inode,
                        uint64_t new_size, Transaction* transaction) {
   const InodeRecord& old = inode.record();
   InodeRecord& record = transaction->Edit(inode);
   CHECK(!old.trim_pending);
   record.size = new_size;
-  if (new_size >= old.size || old.page_count == 0) return Status::Ok();
-  if (new_size == 0) {
-    record.data_id = TRY(allocator.Allocate(may_wait));
-    transaction->DropGroup(Domain::kExtent, old.data_id, old.page_count);
-    StageRemovedCount(old.page_count, &record, transaction);
-    return Status::Ok();
-  }
-  TRY(StageCutOfPage(db, may_wait, old.data_id, new_size, transaction));
+  SetPageEnd(new_size > old.size ? old.allocated_end : 0, &record);
+  if (new_size > old.size || old.page_count == 0) return Status::Ok();
+  if (new_size == 0) return StageNoPages(allocator, may_wait, old, &record, transaction);
+  if (new_size < old.size) TRY(StageCutOfPage(db, may_wait, old.data_id, new_size, transaction));
   const uint64_t first = PagesFor(new_size);
-  const uint64_t going_max = std::min(old.page_count, PagesFor(old.size) - first);
+  const uint64_t going_max = std::min(old.page_count, PageEnd(old) - first);
   if (going_max == 0) return Status::Ok();
   if (going_max <= kTrimBatchPageCount) {
     uint64_t removed_count = 0;
     TRY(StagePageRemoval(db, may_wait, old, first, &removed_count, transaction));
-    transaction->batch().NoteReplaced(removed_count * kPageBytes);
+    transaction->batch().NoteReplaced(ReplacedBytes(old, removed_count));
     StageRemovedCount(removed_count, &record, transaction);
     return Status::Ok();
   }
@@ -126,7 +124,7 @@ Status FinishTrim(lsm::Db& db, Inode& inode) {
     more = pages.size() == kTrimBatchPageCount;
     Transaction transaction(db, /*may_wait=*/true);
     for (const uint64_t page : pages) transaction.batch().Delete(ExtentKey(data_id, page));
-    transaction.batch().NoteReplaced(pages.size() * kPageBytes);
+    transaction.batch().NoteReplaced(ReplacedBytes(inode.record(), pages.size()));
     InodeRecord& record = transaction.Edit(inode);
     StageRemovedCount(pages.size(), &record, &transaction);
     if (more) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -19,14 +20,19 @@ namespace terracefs::fs {
 
 // The pages of a file: finding them and taking them away.
 
-// How many pages cover `bytes` bytes.
-constexpr uint64_t PagesFor(uint64_t bytes) {
-  return bytes / kPageBytes + (bytes % kPageBytes != 0);
+// No page is stored at or behind this one (but those that a pending trim removes).
+inline uint64_t PageEnd(const InodeRecord& record) {
+  return std::max(PagesFor(record.size), record.allocated_end);
 }
 
-// Whether every page inside the size is stored, and whether none is: then no look-up is needed.
+// Whether every page before PageEnd is stored: then no look-up is needed.
 inline bool HasNoHoles(const InodeRecord& record) {
-  return record.page_count == PagesFor(record.size);
+  return record.page_count == PageEnd(record) && !record.trim_pending;
+}
+
+// What a change of `record`'s size, or of where its pages end, makes of allocated_end.
+inline void SetPageEnd(uint64_t page_end, InodeRecord* record) {
+  record->allocated_end = page_end > PagesFor(record->size) ? page_end : 0;
 }
 
 // Up to this many pages are looked up one by one, more with an iterator.
@@ -66,7 +72,37 @@ io::Status ForEachPageKey(lsm::Db& db, bool may_wait, uint64_t data_id, uint64_t
   return pages->status();
 }
 
-// Stages a new size, shorter or longer, and what that does to the pages. Requires that `inode` is a
+// The same for the pages of a file, without look-ups where the record says enough. Requires the
+// inode locked, and no pending trim.
+template <typename Visit>
+io::Status ForEachStoredPage(lsm::Db& db, bool may_wait, const InodeRecord& record, uint64_t first,
+                             uint64_t end, const Visit& visit) {
+  end = std::min(end, PageEnd(record));
+  if (first >= end || record.page_count == 0) return io::Status::Ok();
+  if (!HasNoHoles(record)) {
+    return ForEachPageKey(db, may_wait, record.data_id, first, end, visit);
+  }
+  for (uint64_t page = first; page < end; ++page) {
+    if (!visit(page)) break;
+  }
+  return io::Status::Ok();
+}
+
+// Stages that `removed_count` pages are no more, for the record and the sum.
+void StageRemovedCount(uint64_t removed_count, InodeRecord* record, Transaction* transaction);
+
+// Stages the removal of all pages at once, by giving the file a new data id.
+io::Status StageNoPages(InodeAllocator& allocator, bool may_wait, const InodeRecord& old,
+                        InodeRecord* record, Transaction* transaction);
+
+// How many bytes the engine may take for garbage when so many pages of `record` are replaced or
+// removed. Of unwritten pages there are none, and nobody knows how many of them it are.
+inline uint64_t ReplacedBytes(const InodeRecord& record, uint64_t page_count) {
+  return record.has_unwritten ? 0 : page_count * kPageBytes;
+}
+
+// Stages a new size, shorter or longer, and what that does to the pages. Pages beyond the size stay
+// only if it grows. Requires that `inode` is a
 // regular file, locked exclusively, without a pending trim. Afterwards the staged record may have
 // trim_pending set: call FinishTrim after Commit, before the lock is released. WouldBlock if
 // `may_wait` is false and something is not in memory, or so much goes that it takes several

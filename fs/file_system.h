@@ -26,6 +26,11 @@ struct OpContext {
   // False: an operation that would have to wait (cold read, stalled write, a lock held across I/O)
   // returns WouldBlock and has changed nothing; call it again with true, from a thread that may.
   bool may_wait = true;
+  // The kernel asks for itself: it writes back what somebody wrote before, after it saw to it then
+  // that whoever wrote took away what writing takes away. What was given since stays.
+  bool write_back = false;
+  // A read leaves no access time (O_NOATIME).
+  bool no_access_time = false;
 };
 
 // Times are nanoseconds since the epoch.
@@ -99,17 +104,20 @@ struct FileSystemOptions {
 };
 
 inline constexpr uint32_t kLinkCountMax = 65000;
+// For SetXattr, beside XATTR_CREATE and XATTR_REPLACE: who sets an access ACL may not keep setgid.
+inline constexpr int kXattrKillSetgid = 0x100;
 
-// POSIX semantics on a Db; knows no FUSE. Every operation is one atomic batch. Errors that a
-// system call should report are Status::Posix(errno); others (I/O, corruption, no space, would
-// block) keep their code and become an errno in fs/errno.h. Permission checks by mode bits are the
-// kernel's (default_permissions); what the kernel cannot know (setgid inheritance, clearing of
-// setuid on write, who may set what) is done here. All methods are safe from any thread.
+// POSIX semantics on a Db; knows no FUSE. Every operation is one atomic batch (but see Allocate).
+// Errors that a system call should report are Status::Posix(errno); others (I/O, corruption, no
+// space, would block) keep their code and become an errno in fs/errno.h. Permission checks by mode
+// bits are the kernel's (default_permissions); what the kernel cannot know (setgid inheritance,
+// clearing of setuid on write, who may set what) is done here. All methods are safe from any
+// thread.
 //
-// Lookup counts: Lookup, MakeNode, MakeDirectory, MakeSymlink, Link and each entry of a
-// readdirplus add one to the inode's count, for which the caller owes one Forget. An inode whose
-// last link goes while its count is not zero lives on (recorded as an orphan, collected at the next
-// Mount after a crash) until Forget brings the count to zero.
+// Lookup counts: Lookup, MakeNode, MakeDirectory, MakeSymlink, MakeTemporary, Link and each entry
+// of a readdirplus add one to the inode's count, for which the caller owes one Forget. An inode
+// whose last link goes while its count is not zero lives on (recorded as an orphan, collected at
+// the next Mount after a crash) until Forget brings the count to zero.
 class FileSystem {
  public:
   // Writes the superblock and the root directory (mode 0755, uid and gid of the caller given).
@@ -135,26 +143,55 @@ class FileSystem {
                                                std::string_view name, uint32_t mode) = 0;
   virtual io::Result<Attributes> MakeSymlink(const OpContext& context, InodeNumber parent,
                                              std::string_view name, std::string_view target) = 0;
+  // A regular file without a name, made as if in `parent` (O_TMPFILE). Link may give it one; until
+  // then it is an orphan, which goes with its last user or at the next Mount after a crash.
+  virtual io::Result<Attributes> MakeTemporary(const OpContext& context, InodeNumber parent,
+                                               uint32_t mode) = 0;
+  // ENOENT for an inode without links, unless MakeTemporary made it and it never had one.
   virtual io::Result<Attributes> Link(const OpContext& context, InodeNumber ino,
                                       InodeNumber new_parent, std::string_view new_name) = 0;
   virtual io::Status Unlink(const OpContext& context, InodeNumber parent,
                             std::string_view name) = 0;
   virtual io::Status RemoveDirectory(const OpContext& context, InodeNumber parent,
                                      std::string_view name) = 0;
-  // `flags`: 0, RENAME_NOREPLACE or RENAME_EXCHANGE.
+  // `flags`: RENAME_NOREPLACE and RENAME_WHITEOUT, or RENAME_EXCHANGE. A whiteout, which stays at
+  // the old name, is a character device 0:0 without permissions; nobody owes a Forget for it.
   virtual io::Status Rename(const OpContext& context, InodeNumber parent, std::string_view name,
                             InodeNumber new_parent, std::string_view new_name, uint32_t flags) = 0;
+  // `observer(ino, bytes)` is called at the end of every Unlink and Rename that took the last name
+  // of a file which somebody still holds; `bytes` is its size, no lock is held. Not while other
+  // methods are called.
+  using UnlinkObserver = std::function<void(InodeNumber ino, uint64_t bytes)>;
+  virtual void SetUnlinkObserver(UnlinkObserver observer) = 0;
   virtual io::Result<std::string> ReadLink(const OpContext& context, InodeNumber ino) = 0;
 
   // Bytes read: less than asked for only at the end of the file. Holes read as zeros.
   virtual io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
                                   io::MutableBytes out) = 0;
-  // Writes all of `data` or nothing. Takes capabilities away always, setuid and setgid if
-  // `kill_suid_sgid`: the kernel knows whether who writes may keep them (killpriv_v2).
+  // Writes all of `data` or nothing. Takes capabilities away, unless the kernel writes back, and
+  // setuid and setgid if `kill_suid_sgid`: the kernel knows whether who writes may keep them
+  // (killpriv_v2).
   virtual io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
                                          io::Bytes data, bool kill_suid_sgid) = 0;
+  // fallocate(2): `mode` 0 or FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+  // FALLOC_FL_ZERO_RANGE with or without FALLOC_FL_KEEP_SIZE; EOPNOTSUPP for others. `offset` and
+  // `length` are bytes. The size changes atomically with the last of the pages; a range of many
+  // pages takes several batches, of which a failure or crash may leave the first ones only. Takes
+  // capabilities away, and setuid and setgid unless the caller is root: the kernel does not say who
+  // may keep them.
+  virtual io::Result<WriteOutcome> Allocate(const OpContext& context, InodeNumber ino, int mode,
+                                            uint64_t offset, uint64_t length) = 0;
+  // lseek(2) with `whence` SEEK_DATA or SEEK_HOLE: the first byte at or behind `offset` that lies
+  // in a written page, or in none (the end of the file is a hole). ENXIO if there is none or
+  // `offset` is not before the end.
+  virtual io::Result<uint64_t> Seek(const OpContext& context, InodeNumber ino, uint64_t offset,
+                                    int whence) = 0;
   // Everything done before, on any inode, is durable on return (recovery is a prefix).
   virtual io::Status Sync() = 0;
+  // Remounting. Read-only: as if Mount had been told so, but for what is under way; EROFS if it was
+  // told so and the opposite is wanted.
+  virtual io::Status SetReadOnly(bool read_only) = 0;
+  virtual void SetAtimePolicy(AtimePolicy policy) = 0;
 
   // Calls `visit` for the entries after `cookie` (0: the start) until it returns false. "." and
   // ".." come first. `with_attributes`: each visited entry (except "." and "..") for which `visit`
@@ -163,11 +200,15 @@ class FileSystem {
                                    bool with_attributes,
                                    const std::function<bool(const DirectoryEntry&)>& visit) = 0;
 
+  // `flags`: XATTR_CREATE, XATTR_REPLACE, kXattrKillSetgid. Access ACLs change the mode's
+  // permission bits, and are stored only if they say more than these; empty ACLs take away what
+  // there is. Only directories have default ACLs, which what is made in them inherits.
   virtual io::Status SetXattr(const OpContext& context, InodeNumber ino, std::string_view name,
                               std::string_view value, int flags) = 0;
   virtual io::Result<std::string> GetXattr(const OpContext& context, InodeNumber ino,
                                            std::string_view name) = 0;
-  // Names, each followed by a zero byte.
+  // Names that the caller may see, each followed by a zero byte. Posix(E2BIG) if they are more than
+  // the kernel takes.
   virtual io::Result<std::string> ListXattr(const OpContext& context, InodeNumber ino) = 0;
   virtual io::Status RemoveXattr(const OpContext& context, InodeNumber ino,
                                  std::string_view name) = 0;

@@ -85,6 +85,8 @@ FileSystemImpl::FileSystemImpl(lsm::Db& db, const FileSystemOptions& options,
                                const Superblock& superblock, uint64_t allocator_bound)
     : db_(db),
       options_(options),
+      read_only_(options.read_only),
+      atime_(options.atime),
       table_(db, options.cached_inode_count_max),
       allocator_(db, allocator_bound),
       usage_(db, superblock.size_bytes) {}
@@ -110,7 +112,17 @@ lsm::ReadOptions FileSystemImpl::ReadOptionsFor(const OpContext& context) {
 }
 
 Status FileSystemImpl::CheckWritable() const {
-  return options_.read_only ? Status::Posix(EROFS) : Status::Ok();
+  return read_only_.load(std::memory_order_relaxed) ? Status::Posix(EROFS) : Status::Ok();
+}
+
+Status FileSystemImpl::SetReadOnly(bool read_only) {
+  if (options_.read_only && !read_only) return Status::Posix(EROFS);
+  read_only_.store(read_only, std::memory_order_relaxed);
+  return Status::Ok();
+}
+
+void FileSystemImpl::SetAtimePolicy(AtimePolicy policy) {
+  atime_.store(policy, std::memory_order_relaxed);
 }
 
 Result<SpaceUsage> FileSystemImpl::StatFs() { return usage_.Space(); }

@@ -1,11 +1,14 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "fs/acl.h"
 #include "fs/file_system.h"
 #include "fs/inode_allocator.h"
 #include "fs/inode_locks.h"
@@ -43,6 +46,8 @@ class FileSystemImpl final : public FileSystem {
                                        std::string_view name, uint32_t mode) override;
   io::Result<Attributes> MakeSymlink(const OpContext& context, InodeNumber parent,
                                      std::string_view name, std::string_view target) override;
+  io::Result<Attributes> MakeTemporary(const OpContext& context, InodeNumber parent,
+                                       uint32_t mode) override;
   io::Result<Attributes> Link(const OpContext& context, InodeNumber ino, InodeNumber new_parent,
                               std::string_view new_name) override;
   io::Status Unlink(const OpContext& context, InodeNumber parent, std::string_view name) override;
@@ -50,12 +55,21 @@ class FileSystemImpl final : public FileSystem {
                              std::string_view name) override;
   io::Status Rename(const OpContext& context, InodeNumber parent, std::string_view name,
                     InodeNumber new_parent, std::string_view new_name, uint32_t flags) override;
+  void SetUnlinkObserver(UnlinkObserver observer) override {
+    unlink_observer_ = std::move(observer);
+  }
   io::Result<std::string> ReadLink(const OpContext& context, InodeNumber ino) override;
   io::Result<size_t> Read(const OpContext& context, InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;
   io::Result<WriteOutcome> Write(const OpContext& context, InodeNumber ino, uint64_t offset,
                                  io::Bytes data, bool kill_suid_sgid) override;
+  io::Result<WriteOutcome> Allocate(const OpContext& context, InodeNumber ino, int mode,
+                                    uint64_t offset, uint64_t length) override;
+  io::Result<uint64_t> Seek(const OpContext& context, InodeNumber ino, uint64_t offset,
+                            int whence) override;
   io::Status Sync() override;
+  io::Status SetReadOnly(bool read_only) override;
+  void SetAtimePolicy(AtimePolicy policy) override;
   io::Status ReadDirectory(const OpContext& context, InodeNumber ino, uint64_t cookie,
                            bool with_attributes,
                            const std::function<bool(const DirectoryEntry&)>& visit) override;
@@ -98,6 +112,11 @@ class FileSystemImpl final : public FileSystem {
   // ops/create.cc
   io::Result<Attributes> MakeEntry(const OpContext& context, InodeNumber parent,
                                    std::string_view name, const NewInode& spec);
+  // The record of something made in `directory`, but for its links.
+  InodeRecord NewRecord(const OpContext& context, InodeNumber ino, const Inode& directory,
+                        const NewInode& spec) const;
+  io::Status LinkLocked(const OpContext& context, Inode& inode, Inode& directory,
+                        std::string_view new_name);
   // `directory` is one, and lives: ENOTDIR, ENOENT.
   static io::Status CheckDirectory(const InodeRecord& directory);
 
@@ -108,7 +127,12 @@ class FileSystemImpl final : public FileSystem {
   // Takes one link, the only one of a directory. True if the inode became an orphan: after the
   // commit call FinishUnlink with it, once no lock is held.
   bool StageUnlink(Inode& inode, int64_t now_ns, Transaction* transaction);
-  void FinishUnlink(InodeNumber orphan);
+  // A file without names that somebody holds.
+  struct Orphan {
+    InodeNumber ino;
+    uint64_t bytes = 0;
+  };
+  void FinishUnlink(const Orphan& orphan);
   io::Status RemoveEntry(const OpContext& context, InodeNumber parent, std::string_view name,
                          bool directory);
   // Takes the entry out of its directory's keys and counts.
@@ -122,7 +146,10 @@ class FileSystemImpl final : public FileSystem {
   io::Status LockRenameEnds(const OpContext& context, RenameEnds* ends);
   io::Status CheckRename(const OpContext& context, const RenameEnds& ends, bool* nothing_to_do);
   io::Status CheckNotInside(const OpContext& context, InodeNumber directory, InodeNumber inside);
-  io::Status CommitRename(const OpContext& context, RenameEnds* ends, InodeNumber* orphan);
+  io::Status StageWhiteout(const OpContext& context, const RenameEnds& ends,
+                           Transaction* transaction);
+  io::Status CommitRename(const OpContext& context, RenameEnds* ends,
+                          std::optional<Orphan>* orphan);
   static void StageMove(const RenameEnds& ends, int64_t now_ns, Transaction* transaction);
   static void StageExchange(const RenameEnds& ends, int64_t now_ns, Transaction* transaction);
 
@@ -135,12 +162,45 @@ class FileSystemImpl final : public FileSystem {
   // A pending trim is finished first; WouldBlock if that may not wait.
   io::Status SettleTrim(const OpContext& context, Inode& inode);
 
+  // ops/allocate.cc
+  struct RangeChange;
+  // The next batch of it.
+  io::Status CommitRangeBatch(const OpContext& context, Inode& inode, RangeChange* change);
+
   // ops/xattr.cc
   io::Result<std::optional<lsm::PinnedValue>> FindXattr(const OpContext& context, InodeNumber ino,
                                                         std::string_view name);
+  // XATTR_CREATE, XATTR_REPLACE.
+  static io::Status CheckXattrFlags(bool exists, int flags);
+  // These three only for xattrs of which the record has a flag. `record` is the one staged.
+  static bool HasXattr(const InodeRecord& record, std::string_view name);
+  static void StageXattr(InodeNumber ino, std::string_view name, std::string_view value,
+                         InodeRecord* record, Transaction* transaction);
+  static void StageXattrRemoval(InodeNumber ino, std::string_view name, InodeRecord* record,
+                                Transaction* transaction);
+
+  // ops/acl.cc
+  // One that the record says is there.
+  io::Result<Acl> FindAcl(const OpContext& context, InodeNumber ino, std::string_view name);
+  // An empty `value` removes; without anything there to remove, nothing happens.
+  io::Status SetAcl(const OpContext& context, InodeNumber ino, std::string_view name,
+                    std::string_view value, int flags);
+  // Makes the access ACL, which the inode must have, say what `mode` says.
+  io::Status StageAclChmod(const OpContext& context, Inode& inode, uint32_t mode,
+                           Transaction* transaction);
+  // What is made in `directory` with `mode` (with type) gets from its default ACL, or from the
+  // umask if it has none. The directory must be locked until StageInherited was called with the
+  // answer and the new inode's record, before the record is handed to the transaction.
+  io::Result<InheritedAcls> InheritAcls(const OpContext& context, InodeNumber parent,
+                                        const InodeRecord& directory, uint32_t mode);
+  static void StageInherited(const InheritedAcls& inherited, InodeNumber ino, InodeRecord* record,
+                             Transaction* transaction);
 
   lsm::Db& db_;
   const FileSystemOptions options_;
+  // Relaxed: a change need not be seen at once.
+  std::atomic<bool> read_only_;
+  std::atomic<AtimePolicy> atime_;
   InodeTable table_;
   LookupCounts counts_;
   InodeAllocator allocator_;
@@ -148,6 +208,7 @@ class FileSystemImpl final : public FileSystem {
   // Renames that give a directory a new parent: holds the shape of the tree still.
   InodeLock rename_lock_;
   std::unique_ptr<Orphans> orphans_;  // null if read-only
+  UnlinkObserver unlink_observer_;
 };
 
 // What a record says to the outside.

@@ -7,6 +7,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "fs/acl.h"
 #include "fs/file_data.h"
 #include "fs/permissions.h"
 #include "fs/schema/keys.h"
@@ -32,6 +33,8 @@ struct Seen {
   uint64_t listing_hash = 0;
   InodeNumber named_in;
   bool has_capability = false;
+  bool has_access_acl = false;
+  bool has_default_acl = false;
   bool is_orphan = false;
   bool has_trim = false;
   bool is_below_root = false;
@@ -71,6 +74,7 @@ class TreeCheck {
   void ReadDirent(const ParsedKey& key, std::string_view value);
   void ReadListing(const ParsedKey& key, std::string_view value);
   void ReadXattr(const ParsedKey& key, std::string_view value);
+  void ReadAcl(InodeNumber ino, std::string_view name, std::string_view value, Seen* seen);
   void ReadOrphan(InodeNumber ino, std::string_view value);
   void ReadTrim(uint64_t data_id, std::string_view value);
   void ReadPage(const ParsedKey& key, std::string_view value);
@@ -194,9 +198,25 @@ void TreeCheck::ReadXattr(const ParsedKey& key, std::string_view value) {
   const InodeNumber ino{key.id};
   Seen* seen = Find(ino);
   if (seen == nullptr) return;
-  if (const auto xattr = DecodeXattr(value); !xattr.ok()) Report(ino, xattr.status().message());
+  const Result<std::string_view> bytes = DecodeXattr(value);
+  if (!bytes.ok()) Report(ino, bytes.status().message());
   seen->xattr_list_bytes += key.name.size() + 1;
   if (key.name == kCapabilityXattr) seen->has_capability = true;
+  if (bytes.ok() && IsAclXattr(key.name)) ReadAcl(ino, key.name, *bytes, seen);
+}
+
+void TreeCheck::ReadAcl(InodeNumber ino, std::string_view name, std::string_view value,
+                        Seen* seen) {
+  const bool is_access = name == kAccessAclXattr;
+  (is_access ? seen->has_access_acl : seen->has_default_acl) = true;
+  const Result<Acl> acl = Acl::Decode(value);
+  if (!acl.ok() || acl->empty()) return Report(ino, "malformed ACL");
+  if (!is_access) {
+    if (!seen->record.is_directory()) Report(ino, "default ACL, but no directory");
+    return;
+  }
+  if (acl->ModeBits() != (seen->record.mode & 0777)) Report(ino, "mode and access ACL differ");
+  if (acl->IsMode()) Report(ino, "an access ACL that says no more than the mode");
 }
 
 void TreeCheck::ReadOrphan(InodeNumber ino, std::string_view value) {
@@ -230,9 +250,13 @@ void TreeCheck::ReadPage(const ParsedKey& key, std::string_view value) {
   const Result<std::string_view> bytes = DecodePage(value);
   if (!bytes.ok()) return Report(ino, what + bytes.status().message());
   if (seen.record.trim_pending && key.number >= PagesFor(seen.record.size)) return;
-  if (key.number >= PagesFor(seen.record.size) ||
-      key.number * kPageBytes + bytes->size() > seen.record.size) {
+  // Unwritten pages may lie beyond the size, up to where the record says.
+  if (key.number >= PageEnd(seen.record) ||
+      (!bytes->empty() && key.number * kPageBytes + bytes->size() > seen.record.size)) {
     Report(ino, what + "has bytes beyond the size");
+  }
+  if (read_data_ && bytes->empty() && !seen.record.has_unwritten) {
+    Report(ino, what + "is unwritten, but the inode knows of none");
   }
 }
 
@@ -292,6 +316,8 @@ void TreeCheck::CheckInode(InodeNumber ino, Seen* seen) {
   }
   ExpectEqual(ino, "length of xattr names", record.xattr_list_bytes, seen->xattr_list_bytes);
   if (record.has_capability != seen->has_capability) Report(ino, "flag and capability differ");
+  if (record.has_access_acl != seen->has_access_acl) Report(ino, "flag and access ACL differ");
+  if (record.has_default_acl != seen->has_default_acl) Report(ino, "flag and default ACL differ");
   if (seen->is_orphan != (record.nlink == 0)) {
     Report(ino, seen->is_orphan ? "orphan record, but links" : "no links, no orphan record");
   }

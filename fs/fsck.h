@@ -18,7 +18,9 @@ namespace terracefs::fs {
 //      subdirectories. Link counts of the others are their names. What has no name is an orphan.
 //   4. Pages lie inside the size, their number is in the record, and none has bytes beyond the
 //   size.
-//   5. The length of the xattr names, and whether there is a capability, are in the record.
+//   5. The length of the xattr names, and whether there are a capability, an access and a default
+//   ACL, are in the record. ACLs are well-formed; the access ACL shows the mode's permission bits
+//   and says more than they do; only directories have default ones.
 //   6. The engine's sums are the sums of the records. All numbers are below the allocator's bound.
 // Names, xattrs and pages of an inode that does not exist are not a breach: they are what a dropped
 // range leaves until compaction meets it.

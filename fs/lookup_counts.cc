@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "io/base/check.h"
+
 namespace terracefs::fs {
 
 size_t LookupCounts::Shard::Home(uint64_t ino) const {
@@ -76,7 +78,7 @@ LookupCounts::Outcome LookupCounts::Lower(InodeNumber ino, uint64_t count) {
   io::MutexLock lock(shard.mutex);
   Slot* slot = shard.FindLocked(ino.value);
   if (slot == nullptr) return count == 0 ? Outcome::kReleased : Outcome::kUnderflow;
-  const uint64_t held = slot->count & ~kOrphanBit;
+  const uint64_t held = slot->count & ~kMarks;
   const bool orphan = (slot->count & kOrphanBit) != 0;
   if (count < held) {
     slot->count -= count;
@@ -102,6 +104,32 @@ bool LookupCounts::MarkOrphan(InodeNumber ino) {
   if (slot == nullptr) return false;
   slot->count |= kOrphanBit;
   return true;
+}
+
+void LookupCounts::RaiseTemporary(InodeNumber ino) {
+  Shard& shard = shards_[ShardIndex(ino)];
+  io::MutexLock lock(shard.mutex);
+  Slot* slot = shard.FindOrInsertLocked(ino.value);
+  slot->count = (slot->count + 1) | kMarks;
+  ++shard.total;
+}
+
+bool LookupCounts::TakeTemporary(InodeNumber ino) {
+  Shard& shard = shards_[ShardIndex(ino)];
+  io::MutexLock lock(shard.mutex);
+  Slot* slot = shard.FindLocked(ino.value);
+  if (slot == nullptr || (slot->count & kTemporaryBit) == 0) return false;
+  slot->count = (slot->count & ~kMarks) + 1;
+  ++shard.total;
+  return true;
+}
+
+void LookupCounts::PutTemporaryBack(InodeNumber ino) {
+  Shard& shard = shards_[ShardIndex(ino)];
+  io::MutexLock lock(shard.mutex);
+  Slot* slot = shard.FindLocked(ino.value);
+  CHECK(slot != nullptr);
+  slot->count |= kMarks;
 }
 
 uint64_t LookupCounts::Total() const {

@@ -27,6 +27,14 @@ class LookupCounts {
   // The inode lost its last link. False if its count is zero, so that nobody will be told to
   // collect it.
   bool MarkOrphan(InodeNumber ino);
+  // A file without a name has come, which may be given one: one lookup, and an orphan until
+  // TakeTemporary.
+  void RaiseTemporary(InodeNumber ino);
+  // Ends what RaiseTemporary began: raises the count and takes the mark away, so that the inode
+  // stays whatever is forgotten meanwhile. False, and nothing has changed, for any other inode.
+  bool TakeTemporary(InodeNumber ino);
+  // Undoes TakeTemporary, but for the raised count, which Lower takes back afterwards.
+  void PutTemporaryBack(InodeNumber ino);
   // The sum of all counts.
   uint64_t Total() const;
   // The marked ones whose count is above zero.
@@ -36,10 +44,12 @@ class LookupCounts {
   static constexpr size_t kShardCount = 64;
   static constexpr size_t kSlotCountMin = 64;
   static constexpr uint64_t kOrphanBit = uint64_t{1} << 63;
+  static constexpr uint64_t kTemporaryBit = uint64_t{1} << 62;  // only beside kOrphanBit
+  static constexpr uint64_t kMarks = kOrphanBit | kTemporaryBit;
 
   struct Slot {
     uint64_t ino = 0;    // 0: free
-    uint64_t count = 0;  // and kOrphanBit
+    uint64_t count = 0;  // and kMarks
   };
 
   // Linear probing over a power of two of slots, at most 7/8 full; removal shifts later entries

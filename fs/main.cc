@@ -1,3 +1,9 @@
-#include "fs/cli/command.h"
+#include <optional>
 
-int main(int argc, char** argv) { return terracefs::fs::RunCommandLine(argc, argv); }
+#include "fs/cli/command.h"
+#include "fs/cli/mount_helper.h"
+
+int main(int argc, char** argv) {
+  const std::optional<int> helped = terracefs::fs::RunAsMountHelper(argc, argv);
+  return helped ? *helped : terracefs::fs::RunCommandLine(argc, argv);
+}

@@ -167,9 +167,15 @@ const std::map<std::string_view, Flag>& Flags() {
          o->no_suid = false;
          o->dev_or_suid = true;
        }},
+      {"sync", [](MountOptions* o) { o->sync = true; }},
+      {"async", [](MountOptions* o) { o->sync = o->dirsync = false; }},
+      {"dirsync", [](MountOptions* o) { o->dirsync = true; }},
       {"noatime", [](MountOptions* o) { o->atime = AtimePolicy::kNone; }},
       {"relatime", [](MountOptions* o) { o->atime = AtimePolicy::kRelative; }},
       {"strictatime", [](MountOptions* o) { o->atime = AtimePolicy::kStrict; }},
+      {"acl", [](MountOptions* o) { o->acl = true; }},
+      {"noacl", [](MountOptions* o) { o->acl = false; }},
+      {"atime", [](MountOptions* o) { o->atime = AtimePolicy::kRelative; }},
       {"writeback", [](MountOptions* o) { o->writeback = true; }},
       {"nowriteback", [](MountOptions* o) { o->writeback = false; }},
   };
@@ -207,9 +213,21 @@ const std::map<std::string_view, Value>& Values() {
   return values;
 }
 
+// Words of fstab that are for mount(8), systemd and others, and say nothing to a filesystem; and
+// what is so in any case.
+bool IsForOthers(std::string_view name) {
+  constexpr std::array<std::string_view, 18> kWords = {
+      "defaults", "auto",          "noauto",     "user",   "nouser",   "users",
+      "owner",    "group",         "_netdev",    "nofail", "lazytime", "nolazytime",
+      "diratime", "nostrictatime", "norelatime", "silent", "loud",     "comment"};
+  return name.starts_with("x-") || name.starts_with("X-") ||
+         std::find(kWords.begin(), kWords.end(), name) != kWords.end();
+}
+
 io::Status ApplyOne(std::string_view text, MountOptions* options) {
   const size_t equals = text.find('=');
   const std::string_view name = text.substr(0, equals);
+  if (IsForOthers(name)) return io::Status::Ok();
   for (const std::string_view later : kLater) {
     if (name == later) {
       return io::Status::NotSupported(

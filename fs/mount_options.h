@@ -23,9 +23,13 @@ struct MountOptions {
   bool no_dev = false;
   bool no_suid = false;
   bool no_exec = false;
+  bool sync = false;     // every change is durable before the call returns
+  bool dirsync = false;  // every change of a name
   // Asked for by name; only root may.
   bool dev_or_suid = false;
   AtimePolicy atime = AtimePolicy::kRelative;
+  // False: ACLs are neither checked nor shown, but kept.
+  bool acl = true;
   bool writeback = false;
   Transport transport = Transport::kAuto;
   io::IoBackend io = io::IoBackend::kUring;

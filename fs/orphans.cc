@@ -1,6 +1,9 @@
 #include "fs/orphans.h"
 
 #include <cerrno>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -13,6 +16,26 @@ namespace terracefs::fs {
 
 using io::Result;
 using io::Status;
+
+namespace {
+
+// Calls `visit` for every orphan record, with what is wrong with it if it is damaged, until it
+// returns an error.
+Status ForEachOrphan(lsm::Db& db, const std::function<Status(const Result<InodeNumber>&)>& visit) {
+  const Key bound = GroupEnd(Domain::kOrphan, UINT64_MAX - 1);
+  lsm::ReadOptions options;
+  options.upper_bound = bound;
+  const std::unique_ptr<lsm::Iterator> orphans = db.NewIterator(options);
+  for (orphans->Seek(GroupBegin(Domain::kOrphan, 0)); orphans->Valid(); orphans->Next()) {
+    const std::optional<ParsedKey> key = ParseKey(orphans->key());
+    const Status status =
+        key ? DecodeOrphan(orphans->value()) : Status::Corruption("orphan key of a wrong shape");
+    TRY(visit(status.ok() ? Result<InodeNumber>(InodeNumber{key->id}) : status));
+  }
+  return orphans->status();
+}
+
+}  // namespace
 
 void StageRemoval(Inode& inode, bool recorded, Transaction* transaction) {
   const InodeRecord& record = inode.record();
@@ -35,20 +58,16 @@ void StageRemoval(Inode& inode, bool recorded, Transaction* transaction) {
 
 Result<uint64_t> OrphanPageCount(lsm::Db& db) {
   uint64_t count = 0;
-  const Key bound = GroupEnd(Domain::kOrphan, UINT64_MAX - 1);
-  lsm::ReadOptions options;
-  options.upper_bound = bound;
-  const std::unique_ptr<lsm::Iterator> orphans = db.NewIterator(options);
-  for (orphans->Seek(GroupBegin(Domain::kOrphan, 0)); orphans->Valid(); orphans->Next()) {
-    const std::optional<ParsedKey> key = ParseKey(orphans->key());
-    if (!key) continue;
+  const Status walked = ForEachOrphan(db, [&](const Result<InodeNumber>& ino) -> Status {
+    if (!ino.ok()) return Status::Ok();
     // It may have been collected meanwhile.
-    const auto value = TRY(db.Get({}, InodeKey(InodeNumber{key->id})));
+    const auto value = TRY(db.Get({}, InodeKey(*ino)));
     const Result<InodeRecord> record =
         value ? DecodeInode(value->view()) : Result<InodeRecord>(InodeRecord());
     if (record.ok()) count += record->page_count;
-  }
-  TRY(orphans->status());
+    return Status::Ok();
+  });
+  TRY(walked);
   return count;
 }
 
@@ -86,18 +105,12 @@ Status Orphans::Collect(lsm::Db& db, InodeTable& table, InodeNumber ino, bool ma
 RecoveryReport Orphans::Recover(lsm::Db& db, InodeTable& table) {
   RecoveryReport report;
   std::vector<InodeNumber> inos;
-  const Key bound = GroupEnd(Domain::kOrphan, UINT64_MAX - 1);
-  lsm::ReadOptions options;
-  options.upper_bound = bound;
-  const std::unique_ptr<lsm::Iterator> orphans = db.NewIterator(options);
-  for (orphans->Seek(GroupBegin(Domain::kOrphan, 0)); orphans->Valid(); orphans->Next()) {
-    const std::optional<ParsedKey> key = ParseKey(orphans->key());
-    const Status status =
-        key ? DecodeOrphan(orphans->value()) : Status::Corruption("orphan key of a wrong shape");
-    if (status.ok()) inos.push_back(InodeNumber{key->id});
-    report.Note(status);
-  }
-  report.Note(orphans->status());
+  const Status walked = ForEachOrphan(db, [&](const Result<InodeNumber>& ino) {
+    if (ino.ok()) inos.push_back(*ino);
+    report.Note(ino.status());
+    return Status::Ok();
+  });
+  report.Note(walked);
   for (const InodeNumber ino : inos) report.Note(ino, Collect(db, table, ino, /*may_wait=*/true));
   return report;
 }

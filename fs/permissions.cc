@@ -4,6 +4,8 @@
 
 #include <cerrno>
 
+#include "fs/acl.h"
+
 namespace terracefs::fs {
 namespace {
 
@@ -49,11 +51,14 @@ Status CheckXattrName(std::string_view name) {
     if (!name.starts_with(prefix)) continue;
     return name.size() > prefix.size() ? Status::Ok() : Status::Posix(EINVAL);
   }
-  // system.posix_acl_* and the rest of system.*: nothing here gives them a meaning.
+  if (IsAclXattr(name)) return Status::Ok();
+  // The rest of system.*: nothing here gives it a meaning.
   return Status::Posix(EOPNOTSUPP);
 }
 
 bool IsUserXattr(std::string_view name) { return name.starts_with("user."); }
+
+bool IsTrustedXattr(std::string_view name) { return name.starts_with("trusted."); }
 
 bool AtimeIsDue(const InodeRecord& record, int64_t now_ns, AtimePolicy policy) {
   switch (policy) {

@@ -36,6 +36,8 @@ inline constexpr std::string_view kCapabilityXattr = "security.capability";
 io::Status CheckXattrName(std::string_view name);
 // True for names that only regular files and directories may carry.
 bool IsUserXattr(std::string_view name);
+// True for names that only the superuser may know of.
+bool IsTrustedXattr(std::string_view name);
 
 // Whether reading something with these times has to be noted.
 bool AtimeIsDue(const InodeRecord& record, int64_t now_ns, AtimePolicy policy);

@@ -209,21 +209,20 @@ io::Result<std::unique_ptr<Store>> Store::Open(const std::string& path,
   store->storage_ = TRY(io::OpenStorage(path, options.io));
   io::Storage& storage = *store->storage_;
   TRY(ReadIdentity(storage, path));  // a foreign directory must not get a LOCK file
-  io::Result<std::unique_ptr<io::StorageLock>> lock =
-      TakeStoreLock(storage, options.wait_for_holder);
-  // Where nobody can write, there is nobody to be locked out.
-  const bool on_read_only_disk = !lock.ok() && lock.status().os_errno() == EROFS;
-  if (!lock.ok() && !(on_read_only_disk && options.file_system.read_only)) return lock.status();
-  if (lock.ok()) store->lock_ = std::move(lock).value();
-  store->SetHolderState(HolderState::kStarting);
+  store->read_only_ = options.file_system.read_only;
+  store->lock_ = store->read_only_ ? TRY(TakeStoreLockToRead(storage, options.wait_for_holder))
+                                   : TRY(TakeStoreLock(storage, options.wait_for_holder));
+                                   store->SetHolderState(HolderState::kStarting);
 
-  store->identity_ = TRY(ReadIdentity(storage, path));  // mkfs --force may have come between
-  TRY(CheckStoreOptions(storage));
-  lsm::Options engine = options.engine;
-  FileSystem::ConfigureEngine(&engine);
-  store->db_ = TRY(lsm::Db::Open(engine, storage));
-  store->file_system_ = TRY(FileSystem::Mount(*store->db_, options.file_system));
-  return store;
+                                   store->identity_ = TRY(ReadIdentity(
+                                       storage, path));  // mkfs --force may have come between
+                                   TRY(CheckStoreOptions(storage));
+                                   lsm::Options engine = options.engine;
+                                   FileSystem::ConfigureEngine(&engine);
+                                   store->db_ = TRY(lsm::Db::Open(engine, storage));
+                                   store->file_system_ =
+                                       TRY(FileSystem::Mount(*store->db_, options.file_system));
+                                   return store;
 }
 
 Store::~Store() {
@@ -245,7 +244,7 @@ io::Status Store::Close() {
 }
 
 void Store::SetHolderState(HolderState state) {
-  if (lock_ == nullptr) return;
+  if (lock_ == nullptr || read_only_) return;
   WriteLockHolder(*storage_, {getpid(), state, mountpoint_}).IgnoreError("only advice for others");
 }
 

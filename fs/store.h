@@ -42,7 +42,8 @@ class Store {
   // if the directory is not empty or its store is in use.
   static io::Status Create(const std::string& path, const CreateStoreOptions& options);
 
-  // Changes nothing in `path` unless it is a store that this process then holds the lock of.
+  // Changes nothing in `path` unless it is a store that this process then holds the lock of, and is
+  // not to be only read.
   // NotFound: not a store; Corruption: damaged; NotSupported: of a newer version; Busy: in use, and
   // by whom.
   static io::Result<std::unique_ptr<Store>> Open(const std::string& path,
@@ -61,7 +62,7 @@ class Store {
   const std::string& path() const { return path_; }
   const Identity& identity() const { return identity_; }
 
-  // What whoever finds the lock taken shall read. Best effort.
+  // What whoever finds the lock taken shall read. Best effort; nothing if it is only read.
   void SetHolderState(HolderState state);
 
  private:
@@ -69,6 +70,7 @@ class Store {
 
   const std::string path_;
   const std::string mountpoint_;
+  bool read_only_ = false;
   Identity identity_;
   std::unique_ptr<io::Storage> storage_;
   std::unique_ptr<io::StorageLock> lock_;

@@ -10,6 +10,7 @@
 
 #include "fs/mount_table.h"
 #include "io/base/clock.h"
+#include "io/base/log.h"
 #include "io/unique_fd.h"
 #include "lsm/file_names.h"
 
@@ -53,6 +54,38 @@ io::Status BusyStatus(const LockHolder& holder, bool waited) {
   return io::Status::Busy(fmt::format("store is in use by {}", who));
 }
 
+// A reader that is finishing its unmount has nothing to finish.
+constexpr std::chrono::milliseconds kReadersPatience{1000};
+
+using LockResult = io::Result<std::unique_ptr<io::StorageLock>>;
+
+LockResult AwaitLock(io::Storage& storage, std::chrono::milliseconds patience, bool shared) {
+  const io::Clock& clock = io::SystemClock();
+  const int64_t begin_ns = clock.SteadyNs();
+  const auto left_of = [&](std::chrono::milliseconds whole) {
+    return std::chrono::nanoseconds(whole) - std::chrono::nanoseconds(clock.SteadyNs() - begin_ns);
+  };
+  for (;;) {
+    LockResult lock =
+        shared ? storage.LockShared(lsm::kLockFileName) : storage.Lock(lsm::kLockFileName);
+    if (lock.ok() || !lock.status().Is(io::StatusCode::kBusy)) return lock;
+    if (!shared && storage.LockShared(lsm::kLockFileName).ok()) {
+      // What the file says is of the last who held it alone, and so of none of these.
+      if (left_of(std::min(patience, kReadersPatience)).count() <= 0) {
+        return io::Status::Busy("store is mounted read-only by another process");
+      }
+      std::this_thread::sleep_for(kRetryInterval);
+      continue;
+    }
+    const LockHolder holder = ReadLockHolder(storage);
+    if (!IsFinishing(holder)) return BusyStatus(holder, false);
+    const std::chrono::nanoseconds left = left_of(patience);
+    if (left.count() <= 0) return BusyStatus(holder, true);
+    WaitForExit(holder.pid, std::chrono::duration_cast<std::chrono::milliseconds>(left));
+    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(left, kRetryInterval));
+  }
+}
+
 }  // namespace
 
 bool WaitForExit(int pid, std::chrono::milliseconds patience) {
@@ -69,18 +102,16 @@ bool WaitForExit(int pid, std::chrono::milliseconds patience) {
 
 io::Result<std::unique_ptr<io::StorageLock>> TakeStoreLock(io::Storage& storage,
                                                            std::chrono::milliseconds patience) {
-  const io::Clock& clock = io::SystemClock();
-  const int64_t give_up_ns = clock.SteadyNs() + std::chrono::nanoseconds(patience).count();
-  for (;;) {
-    io::Result<std::unique_ptr<io::StorageLock>> lock = storage.Lock(lsm::kLockFileName);
-    if (lock.ok() || !lock.status().Is(io::StatusCode::kBusy)) return lock;
-    const LockHolder holder = ReadLockHolder(storage);
-    if (!IsFinishing(holder)) return BusyStatus(holder, false);
-    const std::chrono::nanoseconds left(give_up_ns - clock.SteadyNs());
-    if (left.count() <= 0) return BusyStatus(holder, true);
-    WaitForExit(holder.pid, std::chrono::duration_cast<std::chrono::milliseconds>(left));
-    std::this_thread::sleep_for(std::min<std::chrono::nanoseconds>(left, kRetryInterval));
-  }
+  return AwaitLock(storage, patience, /*shared=*/false);
+}
+
+io::Result<std::unique_ptr<io::StorageLock>> TakeStoreLockToRead(
+    io::Storage& storage, std::chrono::milliseconds patience) {
+  LockResult lock = AwaitLock(storage, patience, /*shared=*/true);
+  if (lock.ok() || !lock.status().Is(io::StatusCode::kNotFound)) return lock;
+  io::FsLog().warn("the store has no {} file: nobody is kept from writing to it meanwhile",
+                   lsm::kLockFileName);
+  return std::unique_ptr<io::StorageLock>();
 }
 
 }  // namespace terracefs::fs

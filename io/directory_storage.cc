@@ -215,16 +215,24 @@ Result<std::vector<std::string>> DirectoryStorage::List() {
   return names;
 }
 
-Result<std::unique_ptr<StorageLock>> DirectoryStorage::Lock(std::string_view name) {
-  OpenOptions options;
-  options.write = true;
-  options.create = true;
-  UniqueFd fd = TRY(OpenDescriptor(name, options));
-  if (Uninterrupted([&] { return flock(fd.get(), LOCK_EX | LOCK_NB); }) != 0) {
+Result<std::unique_ptr<StorageLock>> DirectoryStorage::LockDescriptor(std::string_view name,
+                                                                      UniqueFd fd, int how) {
+  if (Uninterrupted([&] { return flock(fd.get(), how | LOCK_NB); }) != 0) {
     if (errno == EWOULDBLOCK) return Status::Busy("store is in use by another process", path_);
     return Status::IoError("lock", path_ + "/" + std::string(name), errno);
   }
   return std::unique_ptr<StorageLock>(std::make_unique<FileLock>(std::move(fd)));
+}
+
+Result<std::unique_ptr<StorageLock>> DirectoryStorage::Lock(std::string_view name) {
+  OpenOptions options;
+  options.write = true;
+  options.create = true;
+  return LockDescriptor(name, TRY(OpenDescriptor(name, options)), LOCK_EX);
+}
+
+Result<std::unique_ptr<StorageLock>> DirectoryStorage::LockShared(std::string_view name) {
+  return LockDescriptor(name, TRY(OpenDescriptor(name, OpenOptions())), LOCK_SH);
 }
 
 Result<uint64_t> DirectoryStorage::FreeBytes() {

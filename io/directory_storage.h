@@ -40,6 +40,7 @@ class DirectoryStorage : public Storage {
   // Plain files only; sorted.
   Result<std::vector<std::string>> List() override;
   Result<std::unique_ptr<StorageLock>> Lock(std::string_view name) override;
+  Result<std::unique_ptr<StorageLock>> LockShared(std::string_view name) override;
   Result<uint64_t> FreeBytes() override;
 
  protected:
@@ -49,6 +50,8 @@ class DirectoryStorage : public Storage {
   // NotFound if missing, InvalidArgument if it is not a directory, IoError otherwise.
   static Result<UniqueFd> OpenDirectory(const std::string& path);
   Result<UniqueFd> OpenDescriptor(std::string_view name, const OpenOptions& options);
+  // `how`: LOCK_EX or LOCK_SH.
+  Result<std::unique_ptr<StorageLock>> LockDescriptor(std::string_view name, UniqueFd fd, int how);
 
   const std::string path_;
   const UniqueFd fd_;

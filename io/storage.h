@@ -138,6 +138,9 @@ class Storage {
   virtual Status SyncDirectory() = 0;
   // Locks the store for this process (the lock dies with it); Busy if another holds it.
   virtual Result<std::unique_ptr<StorageLock>> Lock(std::string_view name) = 0;
+  // The same beside others who hold it so, and without writing: NotFound if the file is missing.
+  // Busy if another holds the lock alone.
+  virtual Result<std::unique_ptr<StorageLock>> LockShared(std::string_view name) = 0;
   virtual Result<uint64_t> FreeBytes() = 0;
   virtual const char* backend() const = 0;  // "io_uring", "posix", "simulated"
 

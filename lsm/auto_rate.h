@@ -27,7 +27,7 @@ namespace terracefs::lsm {
 //    trigger;
 //  - what is due for the deletion deadline per second left, twice;
 //  - up to kRateMax as the disk fills, if there is something to be reclaimed;
-//  - all pending compaction in kPendingSeconds.
+//  - all pending compaction and vacuum in kPendingSeconds.
 class AutoRate {
  public:
   static constexpr uint64_t kRateMin = 16 * io::kMiB;
@@ -47,7 +47,7 @@ class AutoRate {
     uint64_t foreground_bytes = 0;                                 // written
     uint64_t background_bytes = 0;                                 // granted by the limiter
     bool background_active = false;                                // a job ran or waits
-    uint64_t pending_bytes = 0;                                    // PendingBytes
+    uint64_t pending_bytes = 0;                                    // PendingBytes, and vacuum's
     double level0_fullness = 0;                                    // tables / slow-down trigger
     double flush_fullness = 0;                                     // backlog / where delays begin
     uint64_t room_bytes = 0;                                       // Db::RoomBytes

@@ -322,34 +322,42 @@ DbImpl::JobSlot::~JobSlot() {
   db_.work_wanted_.NotifyAll();
 }
 
-ValueScope DbImpl::ScopeLocked(const Version& version) const {
-  ValueScope scope;
-  uint64_t newer = 0;
-  for (const ValueUse& use : UnflushedUses()) {
-    scope.unflushed[use.file] = use.bytes;
-    newer += use.bytes;
-  }
-  for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
-    for (const FileRef& table : version.files(level)) newer += ValueBytes(*table);
-  }
+DbImpl::PickInputs DbImpl::PickInputsLocked() const {
+  PickInputs inputs;
+  ValueScope& scope = inputs.values;
+  // Memtables before the version: what is flushed in between then counts twice, and garbage is
+  // found a little later. The other way round it would count nowhere, and live values be moved for
+  // nothing.
+  for (const ValueUse& use : UnflushedUses()) scope.unflushed[use.file] = use.bytes;
+  inputs.shape = versions_.shape();
+  const Version& version = *inputs.shape.version;
+  scope.newer_bytes = NewerValueBytes(version, scope.unflushed);
   // Each newer entry hides one older one at most.
   const auto hidden = static_cast<double>(hidden_hint_bytes_.load(std::memory_order_relaxed));
-  if (newer > 0) scope.hidden_share = std::clamp(hidden / static_cast<double>(newer), 0.0, 1.0);
+  if (scope.newer_bytes > 0) {
+    scope.hidden_share = std::clamp(hidden / static_cast<double>(scope.newer_bytes), 0.0, 1.0);
+  }
   scope.dead_bytes =
       static_cast<uint64_t>(std::max<int64_t>(dead_hint_bytes_.load(std::memory_order_relaxed), 0));
   const FileNumber active = value_log_ ? value_log_->active_file() : 0;
   if (active != 0) scope.writing.insert(active);
-  scope.avoided = avoided_value_files_;
-  for (int level = 0; level < kLevelCount && !quarantined_.empty(); ++level) {
-    for (const FileRef& table : version.files(level)) {
-      if (!quarantined_.contains(table->number)) continue;
-      for (const ValueUse& use : table->info.value_uses) scope.avoided.insert(use.file);
-    }
-  }
+  scope.avoided = AvoidedValueFilesLocked(version);
   scope.quiet = quiet_.load(std::memory_order_relaxed);
   scope.full_file_bytes = full_value_file_bytes_.load(std::memory_order_relaxed);
   scope.free_bytes = free_bytes_.load(std::memory_order_relaxed);
-  return scope;
+  return inputs;
+}
+
+// Those that could not be read, and those that damaged tables refer to.
+std::set<FileNumber> DbImpl::AvoidedValueFilesLocked(const Version& version) const {
+  std::set<FileNumber> avoided = avoided_value_files_;
+  for (int level = 0; level < kLevelCount && !quarantined_.empty(); ++level) {
+    for (const FileRef& table : version.files(level)) {
+      if (!quarantined_.contains(table->number)) continue;
+      for (const ValueUse& use : table->info.value_uses) avoided.insert(use.file);
+    }
+  }
+  return avoided;
 }
 
 PickContext DbImpl::ContextLocked(const Shape& shape, const ValueScope* values) const {
@@ -367,10 +375,9 @@ PickContext DbImpl::ContextLocked(const Shape& shape, const ValueScope* values) 
   return context;
 }
 
-std::optional<CompactionPlan> DbImpl::PickLocked(const Shape& shape) {
+std::optional<CompactionPlan> DbImpl::PickLocked(const PickInputs& inputs) {
   if (options_.disable_automatic_compaction) return std::nullopt;
-  const ValueScope scope = ScopeLocked(*shape.version);
-  return PickCompaction(ContextLocked(shape, &scope));
+  return PickCompaction(ContextLocked(inputs.shape, &inputs.values));
 }
 
 // What a job no longer refers to counts as garbage that is known, so writers' hints of it are done
@@ -395,9 +402,13 @@ void DbImpl::NoteFound(const CompactionPlan& plan, const VersionEdit& edit,
                              std::memory_order_relaxed);
 }
 
-// It is not known what exactly is damaged: of a job that moves values they are left where they are,
-// for what is wrong with a table every other job that reads it finds, too.
-void DbImpl::SetDamageAsideLocked(const CompactionPlan& plan) {
+// If values could not be read it is their files. Otherwise it is not known what exactly is damaged:
+// of a job that moves values they are left where they are, for what is wrong with a table every
+// other job that reads it finds, too.
+void DbImpl::SetDamageAsideLocked(const CompactionPlan& plan,
+                                  const std::set<FileNumber>& unreadable) {
+  avoided_value_files_.insert(unreadable.begin(), unreadable.end());
+  if (!unreadable.empty()) return;
   avoided_value_files_.insert(plan.moved_value_files.begin(), plan.moved_value_files.end());
   for (const auto& side : plan.inputs) {
     for (const FileRef& file : side) {
@@ -437,9 +448,9 @@ void DbImpl::WorkerLoop(int index) noexcept {
     std::optional<int64_t> due_seconds;
     {
       // Not while waiting: whoever holds a version keeps its files on the disk.
-      const Shape shape = versions_.shape();
-      plan = PickLocked(shape);
-      if (!plan) due_seconds = NextDueSeconds(ContextLocked(shape, nullptr));
+      const PickInputs inputs = PickInputsLocked();
+      plan = PickLocked(inputs);
+      if (!plan) due_seconds = NextDueSeconds(ContextLocked(inputs.shape, nullptr));
     }
     if (!plan) {
       WaitForWorkLocked(due_seconds);
@@ -456,7 +467,11 @@ void DbImpl::WorkerLoop(int index) noexcept {
     lock.Unlock();
     const io::Status status = RunPlan(*slot, stop);
     CompactionPlan failed;  // holds what it was to let go of
-    if (!status.ok()) failed = slot->plan();
+    std::set<FileNumber> unreadable_files;
+    if (!status.ok()) {
+      failed = slot->plan();
+      unreadable_files = std::move(slot->unreadable_value_files());
+    }
     slot.reset();
     PurgeObsolete();
     lock.Lock();
@@ -470,11 +485,11 @@ void DbImpl::WorkerLoop(int index) noexcept {
     lock.Unlock();
     io::LsmLog().error("compaction of level {}: {}", failed.level, status.ToString());
     lock.Lock();
-    const bool unreadable = failed.MovesValues() && !status.Is(io::StatusCode::kNoSpace) &&
-                            !status.Is(io::StatusCode::kShuttingDown);
-    if (status.Is(io::StatusCode::kCorruption) || unreadable) {
+    const bool is_unmovable = failed.MovesValues() && !status.Is(io::StatusCode::kNoSpace) &&
+                              !status.Is(io::StatusCode::kShuttingDown);
+    if (status.Is(io::StatusCode::kCorruption) || is_unmovable) {
       // Damage in these tables or values must not keep the rest from being compacted.
-      SetDamageAsideLocked(failed);
+      SetDamageAsideLocked(failed, unreadable_files);
     } else {
       retry_delay_ns = std::clamp(2 * retry_delay_ns, kMergeRetryMinNs, kMergeRetryMaxNs);
       retry_at_ns = options_.clock->SteadyNs() + retry_delay_ns;
@@ -497,7 +512,8 @@ io::Status DbImpl::RunPlan(JobSlot& slot, const std::function<io::Status()>& sto
                        SmallestSnapshot(),
                        NowSeconds(),
                        stop,
-                       &bytes};
+                       &bytes,
+                       &slot.unreadable_value_files()};
     MergeResult result = TRY(RunMerge(environment_, job, &counters_));
     edit = std::move(result.edit);
     skipped_count = result.skipped_count;
@@ -543,7 +559,7 @@ void DbImpl::WaitForQuiescence() {
   io::MutexLock lock(jobs_mutex_);
   while (!stopping_) {
     const bool busy = !immutables_.empty() || running_count_ > 0 || flushing_count_ > 0;
-    if (!busy && !PickLocked(versions_.shape())) return;
+    if (!busy && !PickLocked(PickInputsLocked())) return;
     // A manual clock moves without telling the workers.
     work_wanted_.NotifyAll();
     job_done_.WaitFor(jobs_mutex_, kQuiescencePoll);

@@ -174,6 +174,7 @@ class DbImpl final : public Db, private ReadSampler {
     JobSlot& operator=(const JobSlot&) = delete;
     const CompactionPlan& plan() const { return plan_; }
     JobBytes& bytes() { return bytes_; }
+    std::set<FileNumber>& unreadable_value_files() { return unreadable_value_files_; }
     // How much it has relieved level 0, reckoned as Level0Load is.
     uint64_t Level0DrainedBytes() const;
     // The job did what it was to do.
@@ -184,6 +185,7 @@ class DbImpl final : public Db, private ReadSampler {
     const CompactionPlan plan_;
     uint64_t level0_bytes_ = 0;  // by so much when done
     JobBytes bytes_;
+    std::set<FileNumber> unreadable_value_files_;  // as far as it has failed for them
     bool done_ = false;
   };
   static bool CollectsValues(const CompactionPlan& plan);
@@ -220,11 +222,18 @@ class DbImpl final : public Db, private ReadSampler {
   // `values` as in PickContext; outlives it.
   PickContext ContextLocked(const Shape& shape, const ValueScope* values) const
       REQUIRES(jobs_mutex_);
-  ValueScope ScopeLocked(const Version& version) const REQUIRES(jobs_mutex_);
+  // What a pick goes by.
+  struct PickInputs {
+    Shape shape;
+    ValueScope values;
+  };
+  PickInputs PickInputsLocked() const REQUIRES(jobs_mutex_);
+  std::set<FileNumber> AvoidedValueFilesLocked(const Version& version) const REQUIRES(jobs_mutex_);
   void NoteFound(const CompactionPlan& plan, const VersionEdit& edit, uint64_t hidden_value_bytes);
   // Damaged inputs, or values, are left alone by automatic jobs until the store is opened again.
-  void SetDamageAsideLocked(const CompactionPlan& plan) REQUIRES(jobs_mutex_);
-  std::optional<CompactionPlan> PickLocked(const Shape& shape) REQUIRES(jobs_mutex_);
+  void SetDamageAsideLocked(const CompactionPlan& plan, const std::set<FileNumber>& unreadable)
+      REQUIRES(jobs_mutex_);
+  std::optional<CompactionPlan> PickLocked(const PickInputs& inputs) REQUIRES(jobs_mutex_);
   void WaitForWorkLocked(std::optional<int64_t> due_seconds) REQUIRES(jobs_mutex_);
   void StartWorkersLocked() REQUIRES(jobs_mutex_);
   int64_t NowSeconds() const;
@@ -232,6 +241,7 @@ class DbImpl final : public Db, private ReadSampler {
   void ObserveQuiet() EXCLUDES(jobs_mutex_);
   void RefreshValueGarbage() EXCLUDES(jobs_mutex_);
   void SettleHints(const Version& version, const ValueScope& scope);
+  void EndWastedValueFile(const Version& version, const ValueScope& scope) EXCLUDES(jobs_mutex_);
 
   const Options options_;
   io::Storage& storage_;
@@ -326,6 +336,8 @@ class DbImpl final : public Db, private ReadSampler {
   std::atomic<uint64_t> value_garbage_bytes_{0};
   std::atomic<uint64_t> value_garbage_begin_bytes_{0};
   std::atomic<uint64_t> value_garbage_limit_bytes_{0};
+  // What vacuum has to move for it, if it can; 0 while nothing presses.
+  std::atomic<uint64_t> vacuum_pending_bytes_{0};
   // Value files removed, less what was copied to have them removed.
   std::atomic<uint64_t> removed_value_bytes_{0};
   uint64_t quiet_written_bytes_ = 0;    // of the upkeep thread

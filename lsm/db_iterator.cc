@@ -138,6 +138,9 @@ class ValueIterator final : public Iterator {
   std::string_view value() const override {
     return entries_->is_reference() ? std::string_view(value_) : entries_->value();
   }
+  size_t value_bytes() const override {
+    return entries_->is_reference() ? kValuePageBytes : entries_->value().size();
+  }
   io::Status status() const override { return status_.ok() ? entries_->status() : status_; }
 
  private:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string_view>
 
@@ -22,6 +23,8 @@ class Iterator {
   // Require Valid(). Stay good until the next call that moves or destroys the iterator.
   virtual std::string_view key() const = 0;
   virtual std::string_view value() const = 0;
+  // Requires Valid(). Of the value that is stored: also where value() does not give it (keys_only).
+  virtual size_t value_bytes() const { return value().size(); }
   virtual io::Status status() const = 0;
 };
 

@@ -109,9 +109,8 @@ io::Status DbImpl::RunPicked(ManualJob& job, const ManualPick& pick,
   std::unique_ptr<JobSlot> slot;
   {
     io::MutexLock lock(jobs_mutex_);
-    const Shape shape = versions_.shape();
-    const ValueScope scope = ScopeLocked(*shape.version);
-    std::optional<CompactionPlan> plan = pick(ContextLocked(shape, &scope));
+    const PickInputs inputs = PickInputsLocked();
+    std::optional<CompactionPlan> plan = pick(ContextLocked(inputs.shape, &inputs.values));
     if (!plan) return io::Status::Ok();
     if (in_use_.Conflicts(*plan)) {
       job_done_.WaitFor(jobs_mutex_, kConflictPoll);

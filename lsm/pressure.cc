@@ -175,7 +175,7 @@ io::Status DbImpl::WaitForRoom() {
         break;
       case Pressure::kLevel0:
         // Nor will level 0 where damaged tables are in the way and nothing can be compacted.
-        if (running_count_ == 0 && !PickLocked(versions_.shape())) return io::Status::Ok();
+        if (running_count_ == 0 && !PickLocked(PickInputsLocked())) return io::Status::Ok();
         if (!compaction_error_.ok() && !compaction_error_.Is(io::StatusCode::kCorruption)) {
           return compaction_error_;
         }

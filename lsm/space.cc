@@ -1,6 +1,7 @@
 // Where the bytes of the store are, and how large its parts should be.
 #include <algorithm>
 
+#include "io/base/log.h"
 #include "lsm/compaction/garbage.h"
 #include "lsm/compaction/value_garbage.h"
 #include "lsm/db_impl.h"
@@ -21,18 +22,21 @@ std::vector<ValueUse> DbImpl::UnflushedUses() const {
 
 io::Result<SpaceStats> DbImpl::Space() {
   SpaceStats stats;
-  const std::shared_ptr<const Version> version = versions_.current();
-  std::vector<ValueUse> uses = UnflushedUses();
+  PickInputs inputs;
+  {
+    io::MutexLock lock(jobs_mutex_);
+    inputs = PickInputsLocked();
+  }
+  const std::shared_ptr<const Version>& version = inputs.shape.version;
+  std::map<FileNumber, uint64_t> used = inputs.values.unflushed;
   std::map<FileNumber, uint64_t> tables;
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : version->files(level)) {
       tables[file->number] = file->info.file_bytes;
       stats.table_garbage_bytes += GarbageBytes(*file);
-      for (const ValueUse& use : file->info.value_uses) MergeValueUse(use, &uses);
+      for (const ValueUse& use : file->info.value_uses) used[use.file] += use.bytes;
     }
   }
-  std::map<FileNumber, uint64_t> used;
-  for (const ValueUse& use : uses) used[use.file] = use.bytes;
   for (const std::string& name : TRY(storage_.List())) {
     const auto opened = storage_.Open(name, io::OpenOptions{});
     if (!opened.ok()) continue;  // it has just been removed
@@ -66,13 +70,8 @@ io::Result<SpaceStats> DbImpl::Space() {
     }
   }
   // What is hidden or dead is still referred to.
-  ValueScope scope;
-  {
-    io::MutexLock lock(jobs_mutex_);
-    scope = ScopeLocked(*version);
-  }
   const uint64_t unknown =
-      std::min(MeasureValueGarbage(*version, scope, garbage_ratio_.load(), 0).unknown_bytes,
+      std::min(MeasureValueGarbage(*version, inputs.values, garbage_ratio_.load(), 0).unknown_bytes,
                stats.value_bytes);
   stats.value_bytes -= unknown;
   stats.value_garbage_bytes += unknown;
@@ -123,13 +122,8 @@ void DbImpl::ObserveQuiet() {
 // Hints that cannot be true any more, because what they were of was not in value files, say, must
 // not press for ever.
 void DbImpl::SettleHints(const Version& version, const ValueScope& scope) {
-  uint64_t newer = 0;
-  for (const auto& [file, bytes] : scope.unflushed) newer += bytes;
-  for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
-    for (const FileRef& table : version.files(level)) newer += ValueBytes(*table);
-  }
   const int64_t hidden = hidden_hint_bytes_.load(std::memory_order_relaxed);
-  const int64_t possible = std::clamp<int64_t>(hidden, 0, static_cast<int64_t>(newer));
+  const int64_t possible = std::clamp<int64_t>(hidden, 0, static_cast<int64_t>(scope.newer_bytes));
   if (hidden != possible) hidden_hint_bytes_.fetch_add(possible - hidden);
   const int64_t dead = dead_hint_bytes_.load(std::memory_order_relaxed);
   // What memtables drop is known to their flush only.
@@ -142,25 +136,56 @@ void DbImpl::SettleHints(const Version& version, const ValueScope& scope) {
   if (dead != plausible) dead_hint_bytes_.fetch_add(plausible - dead);
 }
 
+// The file that writers append to is never collected. It is ended, although it is not full, if most
+// of it is garbage: nobody may write for a long time.
+void DbImpl::EndWastedValueFile(const Version& version, const ValueScope& scope) {
+  constexpr uint64_t kWastedBytesMin = ValueLog::kAllocationBytes;
+  const FileNumber active = value_log_ ? value_log_->active_file() : 0;
+  const ValueFileRef file = active == 0 ? nullptr : value_files_.Find(active);
+  if (file == nullptr || file->bytes() < kWastedBytesMin) return;
+  const auto unflushed = scope.unflushed.find(active);
+  uint64_t used = unflushed == scope.unflushed.end() ? 0 : unflushed->second;
+  for (int level = 0; level < kLevelCount; ++level) {
+    for (const FileRef& table : version.files(level)) {
+      for (const ValueUse& use : table->info.value_uses) {
+        if (use.file == active) used += use.bytes;
+      }
+    }
+  }
+  const uint64_t wasted = file->bytes() > used ? file->bytes() - used : 0;
+  if (wasted < kWastedBytesMin || wasted < used) return;
+  io::Status status = value_log_->EndFile();
+  // Until then the log itself holds it.
+  if (status.ok()) status = value_log_->Sync();
+  if (!status.ok()) {
+    io::LsmLog().warn("ending a value file of garbage: {}", status.ToString());
+    return;
+  }
+  io::MutexLock lock(jobs_mutex_);
+  work_wanted_.NotifyAll();
+}
+
 void DbImpl::RefreshValueGarbage() {
-  const Shape shape = versions_.shape();
-  ValueScope scope;
+  PickInputs inputs;
   {
     io::MutexLock lock(jobs_mutex_);
-    scope = ScopeLocked(*shape.version);
+    inputs = PickInputsLocked();
   }
-  SettleHints(*shape.version, scope);
+  SettleHints(*inputs.shape.version, inputs.values);
+  EndWastedValueFile(*inputs.shape.version, inputs.values);
   const ValueGarbage garbage =
-      MeasureValueGarbage(*shape.version, scope, garbage_ratio_.load(),
+      MeasureValueGarbage(*inputs.shape.version, inputs.values, garbage_ratio_.load(),
                           FullValueFileBytes(0, options_.value_file_bytes));
   bool collectable = false;
   bool collecting = false;
   if (garbage.presses) {
     io::MutexLock lock(jobs_mutex_);
-    collecting = collecting_count_ > 0;
-    // Where nothing can be done for it, because a snapshot or damage holds it, nobody need wait.
-    const std::optional<CompactionPlan> plan = PickLocked(shape);
-    collectable = collecting || (plan && CollectsValues(*plan));
+    collecting = collectable = collecting_count_ > 0;
+    if (!collecting) {
+      // Where nothing can be done for it, because a snapshot or damage holds it, nobody need wait.
+      const std::optional<CompactionPlan> plan = PickLocked(inputs);
+      collectable = plan && CollectsValues(*plan);
+    }
     // What presses may have come by memtables that changed no table.
     work_wanted_.NotifyAll();
   }
@@ -170,6 +195,7 @@ void DbImpl::RefreshValueGarbage() {
       std::memory_order_relaxed);
   value_garbage_limit_bytes_.store(collectable ? garbage.limit_bytes : 0,
                                    std::memory_order_relaxed);
+  vacuum_pending_bytes_.store(collectable ? garbage.pending_bytes : 0, std::memory_order_relaxed);
   const uint64_t moved = counters_.moved_value_bytes.load(std::memory_order_relaxed);
   const uint64_t removed = removed_value_bytes_.load(std::memory_order_relaxed);
   io::MutexLock lock(pacer_mutex_);

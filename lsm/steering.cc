@@ -86,7 +86,8 @@ void DbImpl::LookForWork(AutoRate::Tick* tick) {
   const Shape shape = versions_.shape();
   int64_t left_s = deadline_s;
   io::MutexLock lock(jobs_mutex_);
-  tick->pending_bytes = PendingBytes({shape, options_, in_use_});
+  tick->pending_bytes = PendingBytes({shape, options_, in_use_}) +
+                        vacuum_pending_bytes_.load(std::memory_order_relaxed);
   for (int level = 0; level < kLevelCount; ++level) {
     for (const FileRef& file : shape.version->files(level)) {
       if (quarantined_.contains(file->number)) continue;

@@ -45,6 +45,15 @@ def cases(report):
             yield name, FAILED, f"{output}\n{message}".strip()
 
 
+def coverage(report):
+    """Yields (name, lines) of the tables that posix_test prints."""
+    text = NOT_XML.sub("?", report.read_text(encoding="utf-8", errors="replace"))
+    for case in xml.etree.ElementTree.fromstring(text).iter("testcase"):
+        if case.get("name").startswith("posix."):
+            output = (case.findtext("system-out") or "").splitlines()
+            yield case.get("name"), [x for x in output if x.startswith(("| ", "posix "))]
+
+
 def skip_reason(output):
     """What GTEST_SKIP() << "..." printed: the line after `file:line: Skipped`."""
     found = re.search(r": Skipped\n+([^\n\[]+)", output)
@@ -73,6 +82,9 @@ def print_report(report):
     for name, outcome, _ in results:
         if outcome == FAILED:
             print(f"FAILED {name}")
+    # All modes cover the same calls: one table in full, of the others the sum.
+    for i, (_, lines) in enumerate(coverage(report)):
+        print("\n".join(lines if i == 0 else lines[-1:]))
     # Not in the form of the closing line, which says the sum and stands alone.
     print(f"this run: {line(count(results))}")
 

@@ -1,5 +1,7 @@
 #include "fs/cli/command.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cstdio>
@@ -13,6 +15,20 @@ std::string OneLine(std::string_view text) {
   }
   while (!line.empty() && line.back() == ' ') line.pop_back();
   return line;
+}
+
+void PrintRow(const std::vector<int>& widths, const std::vector<std::string>& cells) {
+  std::string line;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    if (i >= widths.size()) {
+      line += "  " + cells[i];
+    } else if (i == 0) {
+      line += fmt::format("{:<{}}", cells[i], widths[i]);
+    } else {
+      line += fmt::format(" {:>{}}", cells[i], widths[i]);
+    }
+  }
+  fmt::print("{}\n", line);
 }
 
 int Fail(int exit_code, std::string_view what, std::string_view why) {

@@ -3,6 +3,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "io/base/status.h"
 
@@ -27,6 +28,9 @@ int Fail(std::string_view what, const io::Status& status);
 int ExitCodeOf(const io::Status& status);
 // Line ends and control characters become blanks, so that no file name breaks a line.
 std::string OneLine(std::string_view text);
+// Prints a line of columns on stdout, the first to the left, all others to the right of their
+// `widths`. Cells without a width come after two blanks, as they are.
+void PrintRow(const std::vector<int>& widths, const std::vector<std::string>& cells);
 
 // A subcommand that has been declared to the parser; `run` is called if it is the one asked for.
 struct Command {

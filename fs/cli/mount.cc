@@ -119,8 +119,8 @@ Command AddMount(CLI::App& root) {
   app->add_option("STORE", arguments->store, "Directory that mkfs made")->required();
   app->add_option("MOUNTPOINT", arguments->mountpoint, "An empty directory")->required();
   app->footer(
-      "Options: ro allow_other allow_root default_permissions nodev nosuid noexec\n"
-      "  noatime|relatime|strictatime commit=DURATION cache=SIZE memtable=SIZE\n"
+      "Options: ro allow_other allow_root default_permissions nodev nosuid noexec sync dirsync\n"
+      "  acl|noacl noatime|relatime|strictatime commit=DURATION cache=SIZE memtable=SIZE\n"
       "  compaction_rate=RATE|auto compaction_workers=N delete_deadline=DURATION\n"
       "  garbage_ratio=F inline_max=SIZE compress=none|zstd[:LEVEL]\n"
       "  transport=auto|dev|uring io=uring|posix writeback|nowriteback\n"

@@ -51,9 +51,10 @@ io::Result<terracefs_space> MountClient::Space() const {
   return data;
 }
 
-io::Status MountClient::Sync() const {
+io::Status MountClient::Sync(uint32_t flags) const {
   terracefs_sync data{};
   data.version = TERRACEFS_IOC_VERSION;
+  data.flags = flags;
   return Call(TERRACEFS_IOC_SYNC, &data, "cannot make everything durable");
 }
 

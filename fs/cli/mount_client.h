@@ -21,7 +21,8 @@ class MountClient {
 
   io::Result<terracefs_stats> Stats() const;
   io::Result<terracefs_space> Space() const;
-  io::Status Sync() const;
+  // `flags`: enum terracefs_sync_flags.
+  io::Status Sync(uint32_t flags = 0) const;
   // A client of the same mount by the file or directory at `path`; one that is relative starts at
   // the working directory or, if nothing of this mount is there, at `mountpoint`, with which this
   // client was opened.

@@ -3,6 +3,9 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "fs/cli/command.h"
 #include "fs/cli/mount_client.h"
@@ -37,7 +40,9 @@ Json ToJson(const terracefs_space& space) {
 }
 
 void PrintLine(const char* what, uint64_t bytes, std::string_view remark = {}) {
-  fmt::print("{:<16} {:>12}{}{}\n", what, FormatSize(bytes), remark.empty() ? "" : "  ", remark);
+  std::vector<std::string> cells = {what, FormatSize(bytes)};
+  if (!remark.empty()) cells.emplace_back(remark);
+  PrintRow({16, 12}, cells);
 }
 
 // When background work will have given it back, by itself.

@@ -5,7 +5,9 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "fs/cli/command.h"
 #include "fs/cli/mount_client.h"
@@ -108,24 +110,25 @@ Json ToJson(const terracefs_stats& stats) {
 }
 
 void PrintRequests(const terracefs_stats& stats) {
-  fmt::print("{:<12} {:>12} {:>10} {:>10} {:>10}\n", "request", "count", "p50 us", "p99 us",
-             "max us");
+  const std::vector<int> widths = {12, 12, 10, 10, 10};
+  PrintRow(widths, {"request", "count", "p50 us", "p99 us", "max us"});
   for (const terracefs_op_stats& op : stats.op) {
     if (op.count == 0) continue;
-    fmt::print("{:<12} {:>12} {:>10} {:>10} {:>10}\n", FieldText(op.name), op.count, op.p50_us,
-               op.p99_us, op.max_us);
+    PrintRow(widths, {FieldText(op.name), std::to_string(op.count), std::to_string(op.p50_us),
+                      std::to_string(op.p99_us), std::to_string(op.max_us)});
   }
 }
 
 void PrintLevels(const terracefs_stats& stats) {
-  fmt::print("{:<12} {:>12} {:>10} {:>10} {:>10} {:>12} {:>12}\n", "level", "bytes", "files",
-             "score", "tombstones", "garbage", "written");
+  const std::vector<int> widths = {12, 12, 10, 10, 10, 12, 12};
+  PrintRow(widths, {"level", "bytes", "files", "score", "tombstones", "garbage", "written"});
   for (int i = 0; i < lsm::kLevelCount; ++i) {
     const terracefs_level_stats& level = stats.level[i];
     if (level.files == 0) continue;
-    fmt::print("{:<12} {:>12} {:>10} {:>10.2f} {:>10} {:>12} {:>12}\n", i, FormatSize(level.bytes),
-               level.files, Milli(level.score_milli), level.tombstones,
-               FormatSize(level.garbage_bytes), FormatSize(level.bytes_written));
+    PrintRow(widths,
+             {std::to_string(i), FormatSize(level.bytes), std::to_string(level.files),
+              fmt::format("{:.2f}", Milli(level.score_milli)), std::to_string(level.tombstones),
+              FormatSize(level.garbage_bytes), FormatSize(level.bytes_written)});
   }
 }
 

@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <memory>
+#include <vector>
 
 #include "fs/cli/command.h"
 #include "fs/cli/mount_client.h"
@@ -28,11 +30,22 @@ int DetachDead(const std::string& mountpoint) {
   return kExitDone;
 }
 
+// Not for long where another mount namespace may hold on to the filesystem, so that the daemon
+// stays: by then everything is durable in any case.
+constexpr int kExitPatienceMs = 60'000;
+
 void WaitForExit(const io::UniqueFd& process) {
   if (!process.valid()) return;
   pollfd waiting{process.get(), POLLIN, 0};
-  while (poll(&waiting, 1, -1) < 0 && errno == EINTR) {
+  while (poll(&waiting, 1, kExitPatienceMs) < 0 && errno == EINTR) {
   }
+}
+
+// A bind mount, say: the daemon goes on.
+bool IsMountedElsewhere(const std::string& device) {
+  const std::vector<MountEntry> mounts = ReadMountTable();
+  return std::any_of(mounts.begin(), mounts.end(),
+                     [&](const MountEntry& entry) { return entry.device == device; });
 }
 
 int Run(const Arguments& arguments) {
@@ -62,7 +75,7 @@ int Run(const Arguments& arguments) {
   if (!unmounted.ok()) {
     return Fail(kExitRefused, "umount", mountpoint + ": " + unmounted.message());
   }
-  WaitForExit(daemon);
+  if (!IsMountedElsewhere(mount->device)) WaitForExit(daemon);
   if (!synced.ok()) {
     return Fail(kExitOperational, "umount",
                 mountpoint + ": unmounted, but not everything is durable: " + synced.message());

@@ -36,6 +36,9 @@ static_assert(lsm::kLevelCount <= TERRACEFS_LEVELS);
 static_assert(kOpCount <= TERRACEFS_OPS);
 
 constexpr uint64_t kNsPerMs = 1'000'000;
+constexpr uint32_t kSyncFlags = TERRACEFS_SYNC_READ_ONLY | TERRACEFS_SYNC_WRITABLE |
+                                TERRACEFS_SYNC_NOATIME | TERRACEFS_SYNC_RELATIME |
+                                TERRACEFS_SYNC_STRICTATIME;
 constexpr uint64_t kCompactFlags = TERRACEFS_COMPACT_SELF_LEVEL | TERRACEFS_COMPACT_DRY_RUN |
                                    TERRACEFS_COMPACT_PATH | TERRACEFS_COMPACT_VACUUM;
 
@@ -343,9 +346,29 @@ io::Status Control::Config(const ControlRequest& request, terracefs_config* data
   return io::Status::Ok();
 }
 
-// Anybody may: it is sync(2) for a mount that sync(2) does not reach.
-io::Status Control::Sync(const ControlRequest&, terracefs_sync* data) {
-  if (data->flags != 0 || !AllZero(data->reserved)) return io::Status::Posix(EINVAL);
+io::Status Control::Remount(uint32_t flags) {
+  constexpr uint32_t kBoth = TERRACEFS_SYNC_READ_ONLY | TERRACEFS_SYNC_WRITABLE;
+  if ((flags & kBoth) == kBoth) return io::Status::Posix(EINVAL);
+  FileSystem& file_system = targets_.file_system;
+  if ((flags & kBoth) != 0) {
+    TRY(file_system.SetReadOnly((flags & TERRACEFS_SYNC_READ_ONLY) != 0));
+  }
+  if ((flags & TERRACEFS_SYNC_NOATIME) != 0) file_system.SetAtimePolicy(AtimePolicy::kNone);
+  if ((flags & TERRACEFS_SYNC_RELATIME) != 0) file_system.SetAtimePolicy(AtimePolicy::kRelative);
+  if ((flags & TERRACEFS_SYNC_STRICTATIME) != 0) file_system.SetAtimePolicy(AtimePolicy::kStrict);
+  return io::Status::Ok();
+}
+
+// Anybody may, but for what a remount changes: it is sync(2) for a mount that sync(2) does not
+// reach.
+io::Status Control::Sync(const ControlRequest& request, terracefs_sync* data) {
+  if ((data->flags & ~kSyncFlags) != 0 || !AllZero(data->reserved)) {
+    return io::Status::Posix(EINVAL);
+  }
+  if (data->flags != 0) {
+    if (!MayChange(request.uid)) return io::Status::Posix(EPERM);
+    TRY(Remount(data->flags));
+  }
   const bool read_only = settings_.mount.read_only;
   if (!read_only) TRY(targets_.file_system.Sync());
   data->durable_sequence = read_only ? 0 : targets_.db.DurableSequence();

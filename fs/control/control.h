@@ -67,6 +67,7 @@ class Control {
   io::Status Space(const ControlRequest& request, terracefs_space* data);
   io::Status Config(const ControlRequest& request, terracefs_config* data);
   io::Status Sync(const ControlRequest& request, terracefs_sync* data);
+  io::Status Remount(uint32_t flags);
   // Checks the frame, copies the struct in, has `handler` work on it and copies it out.
   template <typename Struct>
   io::Result<std::string> Run(const ControlRequest& request,

@@ -148,9 +148,19 @@ struct terracefs_stats {
   __u64 reserved[32];
 };
 
+enum terracefs_sync_flags {
+  /* What a remount changes beside; for the mount's owner. Read-only comes before the sync, so that
+   * nothing is left to be made durable. Writable: EROFS if it was mounted read-only. */
+  TERRACEFS_SYNC_READ_ONLY = 1,
+  TERRACEFS_SYNC_WRITABLE = 2,
+  TERRACEFS_SYNC_NOATIME = 4,
+  TERRACEFS_SYNC_RELATIME = 8,
+  TERRACEFS_SYNC_STRICTATIME = 16,
+};
+
 struct terracefs_sync {
   __u32 version;          /* in */
-  __u32 flags;            /* in: 0 */
+  __u32 flags;            /* in: enum terracefs_sync_flags, or-ed; 0 = sync only */
   __u64 durable_sequence; /* out */
   __u64 reserved[6];
 };

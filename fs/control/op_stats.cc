@@ -7,11 +7,11 @@ namespace terracefs::fs {
 namespace {
 
 constexpr std::array<std::string_view, kOpCount> kNames = {
-    "lookup",  "forget",      "getattr",  "setattr",   "readlink",    "mknod",
-    "mkdir",   "unlink",      "rmdir",    "symlink",   "rename",      "link",
-    "open",    "create",      "read",     "write",     "flush",       "fsync",
-    "statfs",  "setxattr",    "getxattr", "listxattr", "removexattr", "opendir",
-    "readdir", "readdirplus", "fsyncdir", "ioctl",     "statx",
+    "lookup",   "forget",   "getattr",   "setattr",     "readlink", "mknod",   "mkdir",
+    "unlink",   "rmdir",    "symlink",   "rename",      "link",     "open",    "create",
+    "read",     "write",    "flush",     "fallocate",   "lseek",    "fsync",   "statfs",
+    "setxattr", "getxattr", "listxattr", "removexattr", "opendir",  "readdir", "readdirplus",
+    "fsyncdir", "ioctl",    "statx",     "tmpfile",
 };
 static_assert(!kNames.back().empty());
 

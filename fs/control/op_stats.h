@@ -27,6 +27,8 @@ enum class Op : uint8_t {
   kRead,
   kWrite,
   kFlush,
+  kFallocate,
+  kLseek,
   kFsync,
   kStatfs,
   kSetxattr,
@@ -39,8 +41,9 @@ enum class Op : uint8_t {
   kFsyncdir,
   kIoctl,
   kStatx,
+  kTmpfile,
 };
-inline constexpr size_t kOpCount = static_cast<size_t>(Op::kStatx) + 1;
+inline constexpr size_t kOpCount = static_cast<size_t>(Op::kTmpfile) + 1;
 
 std::string_view OpName(Op op);
 

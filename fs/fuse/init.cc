@@ -50,12 +50,17 @@ void ChooseCapabilities(const ServiceTargets& targets, fuse_conn_info* connectio
   Want(connection, FUSE_CAP_AUTO_INVAL_DATA, false);
   Want(connection, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
   Want(connection, FUSE_CAP_WRITEBACK_CACHE, targets.writeback);
+  // The kernel checks ACLs, which it remembers (since 6.18.42 not those of the root directory), and
+  // leaves the umask to us: where a directory has a default ACL it does not count.
+  Want(connection, FUSE_CAP_POSIX_ACL, targets.acl);
+  Want(connection, FUSE_CAP_DONT_MASK, targets.acl);
   // Opens send nothing, so truncation has to come as SETATTR.
   Want(connection, FUSE_CAP_ATOMIC_O_TRUNC, false);
   // The kernel's own locks serve a filesystem that has no other clients.
   Want(connection, FUSE_CAP_POSIX_LOCKS, false);
   Want(connection, FUSE_CAP_FLOCK_LOCKS, false);
-  Want(connection, FUSE_CAP_EXPORT_SUPPORT, false);
+  // A file handle is a node id, which is the inode's number for good: LOOKUP of "." finds it.
+  Want(connection, FUSE_CAP_EXPORT_SUPPORT, true);
   Want(connection, FUSE_CAP_SPLICE_READ, false);
   Want(connection, FUSE_CAP_SPLICE_WRITE, false);
   Want(connection, FUSE_CAP_SPLICE_MOVE, false);

@@ -73,6 +73,8 @@ std::vector<std::string> FuseArguments(const SessionOptions& options, Transport 
   add(mount.allow_root, "allow_root");
   add(mount.read_only, "ro");
   add(mount.no_exec, "noexec");
+  add(mount.sync, "sync");  // the kernel then marks every write
+  add(mount.dirsync, "dirsync");
   add(mount.atime == AtimePolicy::kNone, "noatime");
   // libfuse's own default is nodev,nosuid, which root, as with every other filesystem, has to ask
   // for.

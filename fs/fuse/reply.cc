@@ -29,6 +29,16 @@ struct timespec ToTimespec(int64_t ns) {
   return {static_cast<time_t>(seconds), static_cast<long>(rest)};
 }
 
+fuse_entry_param ToEntry(const Attributes& attributes) {
+  fuse_entry_param entry{};
+  entry.ino = attributes.ino.value;
+  entry.generation = attributes.generation;
+  entry.attr = ToStat(attributes);
+  entry.attr_timeout = AttributesTimeoutSeconds(attributes);
+  entry.entry_timeout = kCacheTimeoutSeconds;
+  return entry;
+}
+
 }  // namespace
 
 double AttributesTimeoutSeconds(const Attributes& attributes) {
@@ -81,13 +91,13 @@ void Reply::WithStatus(const io::Status& status) {
 void Reply::WithErrno(int os_errno) { fuse_reply_err(Take(), os_errno); }
 
 bool Reply::WithEntry(const Attributes& attributes) {
-  fuse_entry_param entry{};
-  entry.ino = attributes.ino.value;
-  entry.generation = attributes.generation;
-  entry.attr = ToStat(attributes);
-  entry.attr_timeout = AttributesTimeoutSeconds(attributes);
-  entry.entry_timeout = kCacheTimeoutSeconds;
+  const fuse_entry_param entry = ToEntry(attributes);
   return fuse_reply_entry(Take(), &entry) == 0;
+}
+
+bool Reply::WithOpenEntry(const Attributes& attributes, const fuse_file_info& info) {
+  const fuse_entry_param entry = ToEntry(attributes);
+  return fuse_reply_create(Take(), &entry, &info) == 0;
 }
 
 void Reply::WithNoEntry() {
@@ -147,6 +157,8 @@ void Reply::WithText(std::string_view target) {
 void Reply::WithBytes(io::Bytes bytes) {
   fuse_reply_buf(Take(), reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
+
+void Reply::WithOffset(uint64_t offset) { fuse_reply_lseek(Take(), static_cast<off_t>(offset)); }
 
 void Reply::WithCount(size_t bytes) { fuse_reply_write(Take(), bytes); }
 

@@ -47,9 +47,10 @@ class Reply {
   // Success without anything to say if `status` is ok.
   void WithStatus(const io::Status& status);
   void WithErrno(int os_errno);
-  // These three return false if the kernel did not take the answer: it then holds no reference to
+  // These four return false if the kernel did not take the answer: it then holds no reference to
   // the inode.
   [[nodiscard]] bool WithEntry(const Attributes& attributes);
+  [[nodiscard]] bool WithOpenEntry(const Attributes& attributes, const fuse_file_info& info);
   void WithNoEntry();  // the name does not exist, and that may be remembered
   [[nodiscard]] bool WithDirectory(io::Bytes packed_entries);
   void WithAttributes(const Attributes& attributes);
@@ -57,7 +58,8 @@ class Reply {
   void WithOpen(const fuse_file_info& info);
   void WithText(std::string_view target);  // readlink
   void WithBytes(io::Bytes bytes);
-  void WithCount(size_t bytes);  // written, or the size that an xattr needs
+  void WithOffset(uint64_t offset);  // lseek
+  void WithCount(size_t bytes);      // written, or the size that an xattr needs
   void WithXattrBytes(size_t bytes);
   void WithSpace(const SpaceUsage& usage);
   void WithIoctl(std::string_view output);

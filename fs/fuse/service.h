@@ -25,6 +25,10 @@ struct ServiceTargets {
   const io::Clock& clock;
   bool read_only = false;
   bool writeback = false;  // the kernel's write-back cache
+  bool acl = true;         // the kernel checks ACLs, and may know of them
+  // What makes, moves or removes names, or changes attributes, answers once that is durable.
+  bool sync_names = false;
+  bool sync_attributes = false;
 };
 
 // What the request callbacks work with: the filesystem, and the threads on which they may wait for
@@ -37,9 +41,17 @@ class Service {
   // Runs `work`, which may wait, on a thread of the pool. Blocks if more requests wait than the
   // kernel sends over io_uring at once.
   void Defer(std::function<void()> work) { pool_.Submit(std::move(work)); }
+  // Makes the kernel write back what it holds dirty of bytes [begin, end) of an inode (`end` 0: of
+  // all from `begin` on), and forget these pages; then runs `work` on a thread of the pool. For a
+  // request for an open file of that inode that waits for its answer.
+  //
+  // What waits for the kernel's writes is a thread that does nothing else: those of the pool may be
+  // needed to answer them, and over io_uring a thread that has ever answered takes in requests that
+  // the kernel can only hand to that thread.
+  void FlushThen(InodeNumber ino, uint64_t begin, uint64_t end, std::function<void()> work);
   SyncQueue& syncs() { return syncs_; }
   // Returns when every deferred request has been answered.
-  void WaitForDeferred() { pool_.Drain(); }
+  void WaitForDeferred();
 
   // Called once, from a transport thread, when the kernel and this process have agreed on terms.
   std::function<void()> on_init;
@@ -47,6 +59,8 @@ class Service {
   // holds no lock, while a request for an open file of that inode waits for its answer: so the
   // kernel does not drop the inode meanwhile, which might wait for us.
   std::function<void(InodeNumber)> invalidate_attributes;
+  // Of FlushThen, which alone calls it. Waits for the writes.
+  std::function<void(InodeNumber, uint64_t begin, uint64_t end)> flush_pages;
   // What the kernel agreed to; set before any other request comes.
   bool can_skip_open = false;
   bool can_skip_opendir = false;
@@ -54,6 +68,9 @@ class Service {
  private:
   const ServiceTargets targets_;
   io::ThreadPool pool_;
+  io::ThreadPool flush_pool_;
+  // Work given to FlushThen that has not been done.
+  std::atomic<uint64_t> flush_count_{0};
   SyncQueue syncs_;
 };
 

@@ -10,7 +10,9 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <fstream>
@@ -24,6 +26,7 @@
 #include "fs/unmount.h"
 #include "io/base/check.h"
 #include "io/base/log.h"
+#include "io/base/units.h"
 
 namespace terracefs::fs {
 namespace {
@@ -36,6 +39,11 @@ constexpr unsigned kDeviceThreadsMax = 16;
 constexpr int kWakeSignal = SIGUSR1;  // ends a system call of the loop's thread, nothing else
 constexpr int kWakeIntervalMs = 100;
 constexpr int kLoopEndPatienceMs = 5000;
+// Smaller files are gone from the kernel's cache within milliseconds.
+constexpr uint64_t kDroppedBytesMin = 64 * io::kMiB;
+constexpr size_t kDropperThreads = 4;
+constexpr int kDropWaits = 5;
+constexpr std::chrono::microseconds kDropWait{200};
 
 sigset_t UnmountSignals() {
   sigset_t set;
@@ -86,7 +94,7 @@ void PrepareSignals() {
 void Session::Destroy::operator()(fuse_session* session) const { fuse_session_destroy(session); }
 
 Session::Session(const SessionOptions& options, Service& service)
-    : options_(options), service_(service) {}
+    : options_(options), service_(service), droppers_("fs-drop", kDropperThreads, SIZE_MAX) {}
 
 io::Result<std::unique_ptr<Session>> Session::Mount(const SessionOptions& options,
                                                     Service& service) {
@@ -111,6 +119,14 @@ io::Status Session::Start() {
 
   service_.on_init = [this] { NoteInit(); };
   service_.invalidate_attributes = [this](InodeNumber ino) { InvalidateAttributes(ino); };
+  // With the write-back cache it would write what is dirty, instead of forgetting it.
+  if (!options_.mount.writeback) {
+    service_.targets().file_system.SetUnlinkObserver(
+        [this](InodeNumber ino, uint64_t bytes) { DropCachedPages(ino, bytes); });
+  }
+  service_.flush_pages = [this](InodeNumber ino, uint64_t offset, uint64_t end) {
+    FlushPages(ino, offset, end);
+  };
   const StderrCapture capture;
   session_.reset(fuse_session_new(&arguments, &Operations(), sizeof(fuse_lowlevel_ops), &service_));
   fuse_opt_free_args(&arguments);
@@ -128,6 +144,8 @@ Session::~Session() {
   if (mounted_) fuse_session_unmount(session_.get());
   service_.on_init = nullptr;
   service_.invalidate_attributes = nullptr;
+  service_.targets().file_system.SetUnlinkObserver(nullptr);
+  service_.flush_pages = nullptr;
 }
 
 void Session::NoteInit() {
@@ -142,6 +160,30 @@ void Session::InvalidateAttributes(InodeNumber ino) {
   const int error = fuse_lowlevel_notify_inval_inode(session_.get(), ino.value, -1, 0);
   if (error == 0 || error == -ENOENT) return;  // the kernel has forgotten it: just as well
   io::FsLog().warn("the kernel keeps old attributes of inode {}: {}", ino.value,
+                   std::strerror(-error));
+}
+
+void Session::DropCachedPages(InodeNumber ino, uint64_t bytes) {
+  if (bytes < kDroppedBytesMin) return;
+  const auto begun = std::make_shared<std::atomic<bool>>(false);
+  droppers_.Submit([this, ino, begun] {
+    begun->store(true);
+    // The kernel holds the inode meanwhile, so the last reference goes in this thread. An error
+    // means that it has gone already.
+    fuse_lowlevel_notify_inval_inode(session_.get(), ino.value, 0, 0);
+  });
+  // Nothing says when the kernel has got so far. If this is too short, the request only takes as
+  // long as it would have anyway.
+  for (int i = 0; i < kDropWaits && !begun->load(); ++i) std::this_thread::sleep_for(kDropWait);
+  std::this_thread::sleep_for(kDropWait);
+}
+
+void Session::FlushPages(InodeNumber ino, uint64_t offset, uint64_t end) {
+  const int error =
+      fuse_lowlevel_notify_inval_inode(session_.get(), ino.value, static_cast<off_t>(offset),
+                                       end == 0 ? 0 : static_cast<off_t>(end - offset));
+  if (error == 0 || error == -ENOENT) return;
+  io::FsLog().warn("the kernel may keep dirty pages of inode {}: {}", ino.value,
                    std::strerror(-error));
 }
 

@@ -8,6 +8,7 @@
 #include "fs/mount_options.h"
 #include "io/base/mutex.h"
 #include "io/base/result.h"
+#include "io/thread_pool.h"
 #include "io/unique_fd.h"
 
 struct fuse_session;
@@ -52,6 +53,11 @@ class Session {
   io::Status Start();
   void NoteInit() EXCLUDES(mutex_);
   void InvalidateAttributes(InodeNumber ino);
+  // Lets the kernel drop what it has cached of a file of `bytes` bytes that has just lost its last
+  // name, before the request that took it is answered: otherwise whoever sent that does it and
+  // waits, for half a second if it is 10 GiB.
+  void DropCachedPages(InodeNumber ino, uint64_t bytes);
+  void FlushPages(InodeNumber ino, uint64_t offset, uint64_t end);
   // Body of the thread that tells when the mount answers.
   void AwaitLife(const std::function<void()>& live) noexcept EXCLUDES(mutex_);
   // Body of the thread that waits for signals.
@@ -74,6 +80,8 @@ class Session {
   io::CondVar changed_;
   bool initialised_ GUARDED_BY(mutex_) = false;
   bool ended_ GUARDED_BY(mutex_) = false;
+
+  io::ThreadPool droppers_;  // the last member: its threads use the session
 };
 
 }  // namespace terracefs::fs

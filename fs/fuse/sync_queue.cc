@@ -5,7 +5,7 @@
 namespace terracefs::fs {
 
 void DurableReply::WithStatus(const io::Status& status) {
-  if (status.ok() && written_bytes) return reply.WithCount(*written_bytes);
+  if (answer) return answer(reply, status);
   reply.WithStatus(status);
 }
 

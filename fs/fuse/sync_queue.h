@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
+#include <functional>
 #include <vector>
 
 #include "fs/file_system.h"
@@ -14,7 +14,8 @@ namespace terracefs::fs {
 // The answer to a request that is done once what it did is durable.
 struct DurableReply {
   Reply reply;
-  std::optional<size_t> written_bytes;  // of a write; an fsync has nothing to say
+  // Given the reply and the sync's outcome; null for what has nothing to say but that.
+  std::function<void(Reply&, const io::Status&)> answer;
 
   void WithStatus(const io::Status& status);
 };

@@ -19,11 +19,7 @@ constexpr uint32_t kPermissionBits = 07777;
 }  // namespace
 
 void FileSystemImpl::StageCapabilityLoss(Inode& inode, Transaction* transaction) {
-  InodeRecord& record = transaction->Edit(inode);
-  if (!record.has_capability) return;  // or it has been staged already
-  record.has_capability = false;
-  record.xattr_list_bytes -= kCapabilityXattr.size() + 1;
-  transaction->batch().Delete(XattrKey(inode.ino, kCapabilityXattr));
+  StageXattrRemoval(inode.ino, kCapabilityXattr, &transaction->Edit(inode), transaction);
 }
 
 void FileSystemImpl::StagePrivilegeLoss(Inode& inode, Transaction* transaction) {
@@ -57,7 +53,10 @@ Status FileSystemImpl::StageAttributes(const OpContext& context, Inode& inode,
     StagePrivilegeLoss(inode, transaction);
   }
   if (change.kill_suid_sgid) StagePrivilegeLoss(inode, transaction);
-  if (change.mode) record.mode = record.type() | (*change.mode & kPermissionBits);
+  if (change.mode) {
+    record.mode = record.type() | (*change.mode & kPermissionBits);
+    if (record.has_access_acl) TRY(StageAclChmod(context, inode, record.mode, transaction));
+  }
   if (change.atime_now) record.atime_ns = now_ns;
   if (change.mtime_now) record.mtime_ns = now_ns;
   if (change.atime_ns) record.atime_ns = *change.atime_ns;

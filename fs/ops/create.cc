@@ -40,6 +40,27 @@ void FileSystemImpl::StageEntry(Inode& parent, std::string_view name, InodeNumbe
   transaction->PutListing(parent.ino, cookie, {.ino = ino, .type = type, .name = name});
 }
 
+InodeRecord FileSystemImpl::NewRecord(const OpContext& context, InodeNumber ino,
+                                      const Inode& directory, const NewInode& spec) const {
+  const Ownership ownership = OwnershipOfNew(context, directory.record(), spec.mode);
+  InodeRecord record;
+  record.mode = ownership.mode;
+  record.uid = ownership.uid;
+  record.gid = ownership.gid;
+  record.atime_ns = record.mtime_ns = record.ctime_ns = record.btime_ns = Now();
+  if (record.is_regular()) {
+    record.data_id = ino.value;  // of the same sequence, so as unique as any other
+  } else if (record.is_directory()) {
+    record.parent = directory.ino;
+    record.next_cookie = kFirstCookie;
+  } else if (record.is_symlink()) {
+    record.target = spec.target;
+  } else if (record.is_device()) {
+    record.rdev = spec.rdev;
+  }
+  return record;
+}
+
 Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumber parent,
                                              std::string_view name, const NewInode& spec) {
   TRY(CheckWritable());
@@ -47,37 +68,22 @@ Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumb
   const LockedInode directory = TRY(LockedInode::Exclusive(table_, parent, context.may_wait));
   TRY(CheckDirectory(directory.record()));
   if (TRY(FindDirent(context, parent, name))) return Status::Posix(EEXIST);
-  TRY(usage_.CheckRoom(kCreateBatchBytes));
+  const InheritedAcls acls = TRY(InheritAcls(context, parent, directory.record(), spec.mode));
+  const size_t acl_bytes = acls.access.size() + acls.fallback.size();
+  TRY(usage_.CheckRoom(kCreateBatchBytes + acl_bytes));
   if (S_ISDIR(spec.mode) && directory.record().nlink >= kDirectoryLinkCountMax) {
     return Status::Posix(EMLINK);
   }
 
-  const uint64_t number = TRY(allocator_.Allocate(context.may_wait));
-  const InodeNumber ino{number};
-  const Ownership ownership = OwnershipOfNew(context, directory.record(), spec.mode);
-  const int64_t now_ns = Now();
-  InodeRecord record;
-  record.mode = ownership.mode;
-  record.uid = ownership.uid;
-  record.gid = ownership.gid;
-  record.nlink = 1;
-  record.atime_ns = record.mtime_ns = record.ctime_ns = record.btime_ns = now_ns;
-  if (record.is_regular()) {
-    record.data_id = ino.value;  // of the same sequence, so as unique as any other
-  } else if (record.is_directory()) {
-    record.nlink = 2;
-    record.parent = parent;
-    record.next_cookie = kFirstCookie;
-  } else if (record.is_symlink()) {
-    record.target = spec.target;
-  } else if (record.is_device()) {
-    record.rdev = spec.rdev;
-  }
-
+  const InodeNumber ino { TRY(allocator_.Allocate(context.may_wait)) };
+  InodeRecord record = NewRecord(context, ino, directory.inode(),
+                                 {.mode = acls.mode, .rdev = spec.rdev, .target = spec.target});
+  record.nlink = record.is_directory() ? 2 : 1;
   Transaction transaction(db_, context.may_wait);
-  transaction.batch().Reserve(kCreateBatchBytes + 2 * name.size() + spec.target.size());
+  transaction.batch().Reserve(kCreateBatchBytes + 2 * name.size() + spec.target.size() + acl_bytes);
+  StageInherited(acls, ino, &record, &transaction);
   transaction.Create(ino, record);
-  StageEntry(directory.inode(), name, ino, record.type(), now_ns, &transaction);
+  StageEntry(directory.inode(), name, ino, record.type(), record.ctime_ns, &transaction);
   transaction.AddToCounter(CounterId::kInodes, 1);
   TRY(transaction.Commit());
   // The directory is still locked, so nobody can have found the new inode yet.
@@ -93,14 +99,12 @@ Result<Attributes> FileSystemImpl::MakeNode(const OpContext& context, InodeNumbe
   if (type == 0) type = S_IFREG;
   if (type == S_IFDIR) return Status::Posix(EPERM);
   if (!IsKnownType(type) || type == S_IFLNK) return Status::Posix(EINVAL);
-  return MakeEntry(context, parent, name,
-                   {.mode = type | (mode & kPermissionBits & ~context.umask), .rdev = rdev});
+  return MakeEntry(context, parent, name, {.mode = type | (mode & kPermissionBits), .rdev = rdev});
 }
 
 Result<Attributes> FileSystemImpl::MakeDirectory(const OpContext& context, InodeNumber parent,
                                                  std::string_view name, uint32_t mode) {
-  return MakeEntry(context, parent, name,
-                   {.mode = S_IFDIR | (mode & kPermissionBits & ~context.umask)});
+  return MakeEntry(context, parent, name, {.mode = S_IFDIR | (mode & kPermissionBits)});
 }
 
 Result<Attributes> FileSystemImpl::MakeSymlink(const OpContext& context, InodeNumber parent,
@@ -108,6 +112,31 @@ Result<Attributes> FileSystemImpl::MakeSymlink(const OpContext& context, InodeNu
   if (target.empty()) return Status::Posix(ENOENT);
   if (target.size() > kSymlinkBytesMax) return Status::Posix(ENAMETOOLONG);
   return MakeEntry(context, parent, name, {.mode = S_IFLNK | 0777, .target = target});
+}
+
+Result<Attributes> FileSystemImpl::MakeTemporary(const OpContext& context, InodeNumber parent,
+                                                 uint32_t mode) {
+  TRY(CheckWritable());
+  const LockedInode directory = TRY(LockedInode::Shared(table_, parent, context.may_wait));
+  TRY(CheckDirectory(directory.record()));
+  const InheritedAcls acls =
+      TRY(InheritAcls(context, parent, directory.record(), S_IFREG | (mode & kPermissionBits)));
+  TRY(usage_.CheckRoom(kCreateBatchBytes + acls.access.size()));
+  const InodeNumber ino { TRY(allocator_.Allocate(context.may_wait)) };
+  InodeRecord record = NewRecord(context, ino, directory.inode(), {.mode = acls.mode});
+  record.nlink = 0;
+
+  Transaction transaction(db_, context.may_wait);
+  StageInherited(acls, ino, &record, &transaction);
+  transaction.Create(ino, record);
+  transaction.batch().Put(OrphanKey(ino), EncodeOrphan());
+  transaction.AddToCounter(CounterId::kInodes, 1);
+  TRY(transaction.Commit());
+  // Nobody knows the number before this returns.
+  const Attributes attributes = ToAttributes(ino, record);
+  table_.Insert(ino, std::move(record));
+  counts_.RaiseTemporary(ino);
+  return attributes;
 }
 
 Result<Attributes> FileSystemImpl::Link(const OpContext& context, InodeNumber ino,
@@ -121,20 +150,33 @@ Result<Attributes> FileSystemImpl::Link(const OpContext& context, InodeNumber in
   TRY(CheckDirectory(directory.record()));
   if (inode.record().is_directory()) return Status::Posix(EPERM);
   if (TRY(FindDirent(context, new_parent, new_name))) return Status::Posix(EEXIST);
-  // Its last name is gone; what is only open cannot be named again.
-  if (inode.record().nlink == 0) return Status::Posix(ENOENT);
   if (inode.record().nlink >= kLinkCountMax) return Status::Posix(EMLINK);
   TRY(usage_.CheckRoom(kCreateBatchBytes));
+  if (inode.record().nlink > 0) {
+    TRY(LinkLocked(context, inode, directory, new_name));
+    counts_.Raise(ino);
+    return ToAttributes(ino, inode.record());
+  }
+  // What has lost its last name and is only open cannot be named again.
+  if (!counts_.TakeTemporary(ino)) return Status::Posix(ENOENT);
+  const Status linked = LinkLocked(context, inode, directory, new_name);
+  if (linked.ok()) return ToAttributes(ino, inode.record());
+  counts_.PutTemporaryBack(ino);
+  locks.Release();
+  Forget(ino, 1);
+  return linked;
+}
 
+Status FileSystemImpl::LinkLocked(const OpContext& context, Inode& inode, Inode& directory,
+                                  std::string_view new_name) {
   const int64_t now_ns = Now();
   Transaction transaction(db_, context.may_wait);
   InodeRecord& record = transaction.Edit(inode);
+  if (record.nlink == 0) transaction.batch().Delete(OrphanKey(inode.ino));
   ++record.nlink;
   record.ctime_ns = now_ns;
-  StageEntry(directory, new_name, ino, record.type(), now_ns, &transaction);
-  TRY(transaction.Commit());
-  counts_.Raise(ino);
-  return ToAttributes(ino, inode.record());
+  StageEntry(directory, new_name, inode.ino, record.type(), now_ns, &transaction);
+  return transaction.Commit();
 }
 
 }  // namespace terracefs::fs

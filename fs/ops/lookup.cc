@@ -115,7 +115,8 @@ Result<std::string> FileSystemImpl::ReadLink(const OpContext& context, InodeNumb
 }
 
 bool FileSystemImpl::AccessIsDue(const InodeRecord& record) const {
-  return !options_.read_only && AtimeIsDue(record, Now(), options_.atime);
+  return !read_only_.load(std::memory_order_relaxed) &&
+         AtimeIsDue(record, Now(), atime_.load(std::memory_order_relaxed));
 }
 
 void FileSystemImpl::NoteAccess(InodeNumber ino) {

@@ -97,7 +97,7 @@ Result<size_t> FileSystemImpl::Read(const OpContext& context, InodeNumber ino, u
                   PagesFor(offset + count), &sink));
   }
   sink.Finish();
-  const bool access_is_due = AccessIsDue(record);
+  const bool access_is_due = !context.no_access_time && AccessIsDue(record);
   locked.Release();
   if (access_is_due) NoteAccess(ino);
   return count;

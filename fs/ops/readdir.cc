@@ -211,7 +211,7 @@ Status FileSystemImpl::ReadDirectory(const OpContext& context, InodeNumber ino, 
   if (directory.nlink == 0) return Status::Ok();  // removed: not even "." and ".."
   DirectoryPass pass(db_, table_, counts_, ReadOptionsFor(context), visit);
   TRY(pass.Run(locked.inode(), cookie, with_attributes));
-  const bool access_is_due = AccessIsDue(directory);
+  const bool access_is_due = !context.no_access_time && AccessIsDue(directory);
   locked.Release();
   if (access_is_due) NoteAccess(ino);
   return Status::Ok();

@@ -72,9 +72,13 @@ bool FileSystemImpl::StageUnlink(Inode& inode, int64_t now_ns, Transaction* tran
   return true;
 }
 
-void FileSystemImpl::FinishUnlink(InodeNumber orphan) {
+void FileSystemImpl::FinishUnlink(const Orphan& orphan) {
   // A Forget between the look at the count and the commit found nothing marked; then it is on us.
-  if (!counts_.MarkOrphan(orphan)) orphans_->Released(orphan);
+  if (!counts_.MarkOrphan(orphan.ino)) {
+    orphans_->Released(orphan.ino);
+  } else if (unlink_observer_) {
+    unlink_observer_(orphan.ino, orphan.bytes);
+  }
 }
 
 Status FileSystemImpl::RemoveEntry(const OpContext& context, InodeNumber parent,
@@ -93,8 +97,9 @@ Status FileSystemImpl::RemoveEntry(const OpContext& context, InodeNumber parent,
   StageEntryRemoval(locks[parent], name, dirent, now_ns, &transaction);
   const bool orphaned = StageUnlink(inode, now_ns, &transaction);
   TRY(transaction.Commit());
+  const Orphan orphan{dirent.ino, inode.record().size};
   locks.Release();
-  if (orphaned) FinishUnlink(dirent.ino);
+  if (orphaned) FinishUnlink(orphan);
   return Status::Ok();
 }
 

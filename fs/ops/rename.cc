@@ -18,6 +18,8 @@ using io::Status;
 
 // A directory tree deeper than this is a cycle.
 constexpr int kDepthMax = 1 << 20;
+// An inode record, an entry and their keys, without the name.
+constexpr size_t kWhiteoutBatchBytes = 256;
 
 // Releases an InodeLock that is held, at the end of a scope.
 class HeldLock {
@@ -57,6 +59,7 @@ struct FileSystemImpl::RenameEnds {
   std::string_view new_name;
   bool exchange = false;
   bool no_replace = false;
+  bool whiteout = false;
 
   HeldLock tree;  // rename_lock_, if needed; let go after the inodes
   LockSet locks;
@@ -204,8 +207,24 @@ void FileSystemImpl::StageExchange(const RenameEnds& ends, int64_t now_ns,
                           {.ino = source.ino, .type = source.type, .name = ends.new_name});
 }
 
+// In the batch of the rename, after everything else: the old name is free then.
+Status FileSystemImpl::StageWhiteout(const OpContext& context, const RenameEnds& ends,
+                                     Transaction* transaction) {
+  Inode& directory = ends.locks[ends.parent];
+  const InheritedAcls acls = TRY(InheritAcls(context, ends.parent, directory.record(), S_IFCHR));
+  TRY(usage_.CheckRoom(kWhiteoutBatchBytes + acls.access.size()));
+  const InodeNumber ino { TRY(allocator_.Allocate(context.may_wait)) };
+  InodeRecord record = NewRecord(context, ino, directory, {.mode = acls.mode, .rdev = 0});
+  record.nlink = 1;
+  StageInherited(acls, ino, &record, transaction);
+  transaction->Create(ino, record);
+  StageEntry(directory, ends.name, ino, S_IFCHR, record.ctime_ns, transaction);
+  transaction->AddToCounter(CounterId::kInodes, 1);
+  return Status::Ok();
+}
+
 Status FileSystemImpl::CommitRename(const OpContext& context, RenameEnds* ends,
-                                    InodeNumber* orphan) {
+                                    std::optional<Orphan>* orphan) {
   const int64_t now_ns = Now();
   Transaction transaction(db_, context.may_wait);
   InodeRecord& moved = transaction.Edit(ends->locks[ends->source.ino]);
@@ -223,8 +242,12 @@ Status FileSystemImpl::CommitRename(const OpContext& context, RenameEnds* ends,
   if (ends->target) {
     orphaned = StageUnlink(ends->locks[ends->target->ino], now_ns, &transaction);
   }
+  if (ends->whiteout) TRY(StageWhiteout(context, *ends, &transaction));
   TRY(transaction.Commit());
-  if (orphaned) *orphan = ends->target->ino;
+  if (orphaned) {
+    const InodeNumber target = ends->target->ino;
+    *orphan = {target, ends->locks[target].record().size};
+  }
   return Status::Ok();
 }
 
@@ -233,20 +256,25 @@ Status FileSystemImpl::Rename(const OpContext& context, InodeNumber parent, std:
   TRY(CheckWritable());
   TRY(CheckName(name));
   TRY(CheckName(new_name));
-  if (flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE) {
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  const bool no_replace = (flags & RENAME_NOREPLACE) != 0;
+  const bool whiteout = (flags & RENAME_WHITEOUT) != 0;
+  const uint32_t known = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
+  if ((flags & ~known) != 0 || (exchange && (no_replace || whiteout))) {
     return Status::Posix(EINVAL);
   }
   for (const std::string_view part : {name, new_name}) {
     if (part == "." || part == "..") return Status::Posix(EBUSY);
   }
-  InodeNumber orphan;
+  std::optional<Orphan> orphan;
   {
     RenameEnds ends{.parent = parent,
                     .name = name,
                     .new_parent = new_parent,
                     .new_name = new_name,
-                    .exchange = flags == RENAME_EXCHANGE,
-                    .no_replace = flags == RENAME_NOREPLACE,
+                    .exchange = exchange,
+                    .no_replace = no_replace,
+                    .whiteout = whiteout,
                     .tree = {},
                     .locks = LockSet(table_, context.may_wait),
                     .source = {},
@@ -257,7 +285,7 @@ Status FileSystemImpl::Rename(const OpContext& context, InodeNumber parent, std:
     if (nothing_to_do) return Status::Ok();
     TRY(CommitRename(context, &ends, &orphan));
   }
-  if (orphan != InodeNumber{}) FinishUnlink(orphan);
+  if (orphan) FinishUnlink(*orphan);
   return Status::Ok();
 }
 

@@ -86,7 +86,7 @@ class PageWriter {
 
 Status PageWriter::Look(lsm::Db& db, bool may_wait) {
   added_count_ = end_ - first_;
-  const uint64_t look_end = std::min(end_, PagesFor(old_.size));
+  const uint64_t look_end = std::min(end_, PageEnd(old_));
   if (first_ >= look_end || old_.page_count == 0) return Status::Ok();
   uint64_t inside_first = first_;
   uint64_t inside_end = look_end;
@@ -174,14 +174,15 @@ Result<WriteOutcome> FileSystemImpl::Write(const OpContext& context, InodeNumber
   Transaction transaction(db_, context.may_wait);
   transaction.batch().Reserve(writer.BatchBytes() + kWriteOverheadBytes);
   writer.Stage(&transaction);
-  transaction.batch().NoteReplaced(writer.replaced_count() * kPageBytes);
+  transaction.batch().NoteReplaced(ReplacedBytes(inode.record(), writer.replaced_count()));
   if (kill_suid_sgid) {
     StagePrivilegeLoss(inode, &transaction);
-  } else {
+  } else if (!context.write_back) {
     StageCapabilityLoss(inode, &transaction);
   }
   InodeRecord& record = transaction.Edit(inode);
   record.size = std::max(record.size, offset + data.size());
+  SetPageEnd(record.allocated_end, &record);
   record.page_count += writer.added_count();
   record.mtime_ns = record.ctime_ns = Now();
   transaction.AddToCounter(CounterId::kPages, static_cast<int64_t>(writer.added_count()));

@@ -16,7 +16,12 @@ constexpr std::string_view kSuperblockMagic = "TerraceFS";
 constexpr uint8_t kSmallRecordVersion = 1;
 constexpr uint64_t kFlagCapability = 1;
 constexpr uint64_t kFlagTrimPending = 2;
-constexpr uint64_t kFlagsKnown = kFlagCapability | kFlagTrimPending;
+constexpr uint64_t kFlagAccessAcl = 4;
+constexpr uint64_t kFlagDefaultAcl = 8;
+constexpr uint64_t kFlagUnwritten = 16;
+constexpr uint64_t kFlagAllocatedEnd = 32;  // the record has one
+constexpr uint64_t kFlagsKnown = kFlagCapability | kFlagTrimPending | kFlagAccessAcl |
+                                 kFlagDefaultAcl | kFlagUnwritten | kFlagAllocatedEnd;
 constexpr uint32_t kTypeShift = 12;
 
 // Small distances in either direction become small numbers.
@@ -78,11 +83,17 @@ bool GetTypeByte(Decoder* in, uint32_t* type) {
   return IsKnownType(*type);
 }
 
-bool GetTypeFields(Decoder* in, InodeRecord* record) {
+bool GetTypeFields(Decoder* in, uint64_t flags, InodeRecord* record) {
   switch (record->type()) {
     case S_IFREG:
-      return in->GetVarint64(&record->size) && in->GetVarint64(&record->page_count) &&
-             in->GetVarint64(&record->data_id) && record->size <= kFileBytesMax;
+      if (!in->GetVarint64(&record->size) || !in->GetVarint64(&record->page_count) ||
+          !in->GetVarint64(&record->data_id) || record->size > kFileBytesMax) {
+        return false;
+      }
+      if ((flags & kFlagAllocatedEnd) == 0) return true;
+      return in->GetVarint64(&record->allocated_end) &&
+             record->allocated_end > PagesFor(record->size) &&
+             record->allocated_end <= PagesFor(kFileBytesMax);
     case S_IFDIR:
       return in->GetVarint64(&record->parent.value) && in->GetVarint64(&record->next_cookie) &&
              in->GetVarint64(&record->entry_count) && in->GetVarint64(&record->first_cookie) &&
@@ -182,8 +193,11 @@ Result<uint64_t> DecodeAllocatorBound(std::string_view value) {
 void EncodeInode(const InodeRecord& record, std::string* out) {
   StackEncoder to;
   to.Byte(kInodeVersion);
-  to.Varint((record.has_capability ? kFlagCapability : 0) |
-            (record.trim_pending ? kFlagTrimPending : 0));
+  to.Varint(
+      (record.has_capability ? kFlagCapability : 0) | (record.trim_pending ? kFlagTrimPending : 0) |
+      (record.has_access_acl ? kFlagAccessAcl : 0) |
+      (record.has_default_acl ? kFlagDefaultAcl : 0) | (record.has_unwritten ? kFlagUnwritten : 0) |
+      (record.allocated_end != 0 ? kFlagAllocatedEnd : 0));
   to.Varint(record.mode);
   to.Varint(record.nlink);
   to.Varint(record.uid);
@@ -198,6 +212,7 @@ void EncodeInode(const InodeRecord& record, std::string* out) {
     to.Varint(record.size);
     to.Varint(record.page_count);
     to.Varint(record.data_id);
+    if (record.allocated_end != 0) to.Varint(record.allocated_end);
   } else if (record.is_directory()) {
     to.Varint(record.parent.value);
     to.Varint(record.next_cookie);
@@ -224,6 +239,9 @@ Result<InodeRecord> DecodeInode(std::string_view value) {
   }
   record.has_capability = (flags & kFlagCapability) != 0;
   record.trim_pending = (flags & kFlagTrimPending) != 0;
+  record.has_access_acl = (flags & kFlagAccessAcl) != 0;
+  record.has_default_acl = (flags & kFlagDefaultAcl) != 0;
+  record.has_unwritten = (flags & kFlagUnwritten) != 0;
   if (!in.GetVarint32(&record.mode) || !in.GetVarint32(&record.nlink) ||
       !in.GetVarint32(&record.uid) || !in.GetVarint32(&record.gid) ||
       !in.GetVarint64(&record.generation) || !in.GetFixed64(&btime)) {
@@ -239,7 +257,7 @@ Result<InodeRecord> DecodeInode(std::string_view value) {
   if (!IsKnownType(record.type()) || (record.mode & ~uint32_t{0177777}) != 0) {
     return Status::Corruption("inode record with mode " + std::to_string(record.mode));
   }
-  if (!GetTypeFields(&in, &record) || !in.empty()) {
+  if (!GetTypeFields(&in, flags, &record) || !in.empty()) {
     return Status::Corruption("malformed inode record");
   }
   return record;

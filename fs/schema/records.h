@@ -43,12 +43,18 @@ struct InodeRecord {
   int64_t btime_ns = 0;
   uint64_t xattr_list_bytes = 0;  // sum over xattrs of name bytes + 1: the length of the name list
   bool has_capability = false;    // there is a security.capability xattr
+  bool has_access_acl = false;    // there is a system.posix_acl_access xattr
+  bool has_default_acl = false;   // there is a system.posix_acl_default xattr (directories)
   // Regular files.
   bool trim_pending =
       false;  // pages beyond the size wait for removal; a trim record says from where
   uint64_t size = 0;
   uint64_t page_count = 0;  // pages stored
   uint64_t data_id = 0;     // under which they are stored
+  // Where pages lie beyond the last one inside the size (fallocate): none at or behind this one.
+  // 0 if there are none there.
+  uint64_t allocated_end = 0;
+  bool has_unwritten = false;  // some pages may be allocated, but unwritten
   // Directories.
   InodeNumber parent;
   uint64_t next_cookie = 0;

@@ -190,6 +190,7 @@ class MergePart {
     mover_ = nullptr;
     counts_ = CountsOf(loop, rules_, writer_);
     hidden_value_bytes_ = loop.hidden_value_bytes();
+    unreadable_value_files_ = mover.unreadable_files();
     // In this thread, for they wait for the reads and writes that the thread has begun.
     input_.reset();
     writer_.CloseOpenTable();
@@ -200,6 +201,7 @@ class MergePart {
   const DropRules& rules() const { return rules_; }
   const std::vector<FileRef>& outputs() const { return outputs_; }
   uint64_t hidden_value_bytes() const { return hidden_value_bytes_; }
+  const std::set<FileNumber>& unreadable_value_files() const { return unreadable_value_files_; }
 
  private:
   // Adds what was moved since the last time to the totals.
@@ -271,6 +273,7 @@ class MergePart {
   std::atomic<uint64_t> bytes_read_{0};
   ValueMover* mover_ = nullptr;  // while it runs
   uint64_t hidden_value_bytes_ = 0;
+  std::set<FileNumber> unreadable_value_files_;
   uint64_t counted_read_ = 0;
   uint64_t counted_written_ = 0;
   uint64_t counted_moved_ = 0;  // of these, values
@@ -358,7 +361,12 @@ io::Result<MergeResult> RunMerge(const JobEnvironment& environment, const MergeJ
   }
   if (status.ok()) status = CheckCounts(entries, counts);
   if (!status.ok()) {
-    for (const auto& part : parts) RemoveTables(environment, part->outputs());
+    for (const auto& part : parts) {
+      RemoveTables(environment, part->outputs());
+      if (job.unreadable_value_files == nullptr) continue;
+      job.unreadable_value_files->insert(part->unreadable_value_files().begin(),
+                                         part->unreadable_value_files().end());
+    }
     return status;
   }
   for (const auto& part : parts) CountDrops(part->rules(), counters);

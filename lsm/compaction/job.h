@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,8 @@ struct MergeJob {
   // Asked between entries, from several threads; an error ends the job with it.
   std::function<io::Status()> stop;
   JobBytes* bytes = nullptr;  // counts as it goes
+  // Gets the value files with values that could not be read, if the merge fails; may be null.
+  std::set<FileNumber>* unreadable_value_files = nullptr;
 };
 
 struct MergeResult {

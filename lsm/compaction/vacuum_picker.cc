@@ -269,6 +269,12 @@ bool IsLevel0First(const PickContext& context, const ValueGarbage& garbage,
          static_cast<double>(garbage.known_bytes);
 }
 
+bool DoesLevel0Hold(const std::vector<Holding>& holdings, double share_min) {
+  return std::any_of(holdings.begin(), holdings.end(), [&](const Holding& holding) {
+    return holding.share >= share_min && holding.level0_bytes > 0;
+  });
+}
+
 std::optional<CompactionPlan> PickPressingVacuum(const PickContext& context,
                                                  const ValueGarbage& garbage,
                                                  const std::vector<Holding>& worst_first,
@@ -286,11 +292,7 @@ std::optional<CompactionPlan> PickPressingVacuum(const PickContext& context,
     if (victims.empty()) continue;
     if (auto plan = PickSlice(context, victims, false)) return plan;
   }
-  const bool level0_holds =
-      std::any_of(worst_first.begin(), worst_first.end(), [&](const Holding& holding) {
-        return holding.share >= share_min && holding.level0_bytes > 0;
-      });
-  return level0_holds ? PickLevel0(context) : std::nullopt;
+  return DoesLevel0Hold(worst_first, share_min) ? PickLevel0(context) : std::nullopt;
 }
 
 bool IsScattered(const PickContext& context, const FileMeta& table) {
@@ -346,8 +348,10 @@ std::optional<CompactionPlan> PickVacuum(const PickContext& context) {
       quiet ? context.garbage_ratio : std::max(kNearlyAllGarbage, context.garbage_ratio);
   // What newer tables hold, too, waits: it could not go yet. In a quiet store it would wait long.
   const Victims victims = ChooseVictims(holdings, share_min, enough_bytes, false, !quiet);
-  if (victims.empty() || (!quiet && !PaysOff(context, victims))) return std::nullopt;
-  return PickSlice(context, victims, false);
+  if (!victims.empty() && (quiet || PaysOff(context, victims))) {
+    if (auto plan = PickSlice(context, victims, false)) return plan;
+  }
+  return quiet && DoesLevel0Hold(holdings, share_min) ? PickLevel0(context) : std::nullopt;
 }
 
 std::optional<CompactionPlan> PickScattered(const PickContext& context) {

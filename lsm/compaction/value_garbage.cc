@@ -22,14 +22,20 @@ uint64_t Scaled(uint64_t bytes, double factor) {
   return static_cast<uint64_t>(static_cast<double>(bytes) * factor);
 }
 
-// What newer entries of the levels above the deepest are taken to hide.
-uint64_t HiddenBytes(const Version& version, double hidden_share) {
-  const int deepest = std::max(version.DeepestLevel(), 1);
-  uint64_t above = 0;
-  for (int level = 0; level < deepest; ++level) {
-    for (const FileRef& table : version.files(level)) above += ValueBytes(*table);
+// What has to be moved out of the files with most garbage by share until `wanted` bytes of it are
+// set free. None of them is empty.
+uint64_t BytesToMove(std::vector<ValueFileGarbage> files, uint64_t wanted) {
+  std::sort(files.begin(), files.end(), [](const ValueFileGarbage& a, const ValueFileGarbage& b) {
+    return a.GarbageBytes() * b.file_bytes > b.GarbageBytes() * a.file_bytes;
+  });
+  uint64_t moved = 0;
+  uint64_t freed = 0;
+  for (const ValueFileGarbage& file : files) {
+    if (freed >= wanted) break;
+    freed += file.GarbageBytes();
+    moved += file.used_bytes;
   }
-  return Scaled(above, std::clamp(hidden_share, 0.0, 1.0));
+  return moved;
 }
 
 }  // namespace
@@ -45,6 +51,16 @@ uint64_t DeadValueBytes(const FileMeta& file) {
   const double share = static_cast<double>(file.dead_bytes.load(std::memory_order_relaxed)) /
                        static_cast<double>(std::max<uint64_t>(file.info.file_bytes, 1));
   return static_cast<uint64_t>(std::min(share, 1.0) * static_cast<double>(ValueBytes(file)));
+}
+
+uint64_t NewerValueBytes(const Version& version, const std::map<FileNumber, uint64_t>& unflushed) {
+  uint64_t bytes = 0;
+  for (const auto& [file, file_bytes] : unflushed) bytes += file_bytes;
+  // Level 0 is never the deepest: its tables hide each other's entries.
+  for (int level = 0; level < std::max(version.DeepestLevel(), 1); ++level) {
+    for (const FileRef& table : version.files(level)) bytes += ValueBytes(*table);
+  }
+  return bytes;
 }
 
 std::vector<ValueFileGarbage> MeasureValueFiles(const Version& version) {
@@ -70,9 +86,9 @@ std::vector<ValueFileGarbage> MeasureValueFiles(const Version& version) {
 ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope,
                                  double garbage_ratio, uint64_t smallest_full_bytes) {
   ValueGarbage garbage;
-  uint64_t unflushed_bytes = 0;
-  for (const auto& [number, bytes] : scope.unflushed) unflushed_bytes += bytes;
-  uint64_t used = unflushed_bytes;
+  std::vector<ValueFileGarbage> collectable;
+  uint64_t used = 0;
+  for (const auto& [number, bytes] : scope.unflushed) used += bytes;
   for (ValueFileGarbage file : MeasureValueFiles(version)) {
     used += file.used_bytes;
     const auto unflushed = scope.unflushed.find(file.file);
@@ -82,12 +98,11 @@ ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope
       used += file.GarbageBytes();
     } else {
       garbage.known_bytes += file.GarbageBytes();
+      if (file.GarbageBytes() > 0) collectable.push_back(file);
     }
   }
   garbage.unknown_bytes =
-      std::min(HiddenBytes(version, scope.hidden_share) +
-                   Scaled(unflushed_bytes, scope.hidden_share) + scope.dead_bytes,
-               used);
+      std::min(Scaled(scope.newer_bytes, scope.hidden_share) + scope.dead_bytes, used);
   garbage.live_bytes = used - garbage.unknown_bytes;
   garbage.limit_bytes =
       std::max(Scaled(garbage.live_bytes + garbage.GarbageBytes(), garbage_ratio * kLimitShare),
@@ -95,6 +110,10 @@ ValueGarbage MeasureValueGarbage(const Version& version, const ValueScope& scope
   const auto bytes = static_cast<double>(garbage.GarbageBytes());
   const auto limit = static_cast<double>(garbage.limit_bytes);
   garbage.presses = bytes > kPressesFrom * limit;
+  if (garbage.presses) {
+    const uint64_t pressing = garbage.GarbageBytes() - Scaled(garbage.limit_bytes, kPressesFrom);
+    garbage.pending_bytes = BytesToMove(std::move(collectable), pressing);
+  }
   if (bytes > kSlowsFrom * limit) {
     garbage.slows = std::min((bytes - kSlowsFrom * limit) / ((1 - kSlowsFrom) * limit), 1.0);
     if (limit == 0) garbage.slows = 1;

@@ -24,11 +24,12 @@ inline constexpr double kSlowsFrom = 0.8;
 
 // What has to be known of value files beyond the version.
 struct ValueScope {
-  // What memtables refer to, bytes by file. To be asked before the version is taken: what is
-  // flushed in between then counts twice rather than not at all.
+  // What memtables refer to, bytes by file.
   std::map<FileNumber, uint64_t> unflushed;
-  // Of the values that levels above the deepest refer to, the share that hides an older one below:
-  // what recent merges found. 0..1.
+  // What memtables and the levels above the deepest refer to: NewerValueBytes.
+  uint64_t newer_bytes = 0;
+  // Of these, the share that hides an older value below: what writers said, less what merges have
+  // found. 0..1.
   double hidden_share = 0;
   // Estimate of what tables refer to in dead ranges.
   uint64_t dead_bytes = 0;
@@ -57,6 +58,9 @@ struct ValueFileGarbage {
 };
 // What a table refers to in all value files, bytes.
 uint64_t ValueBytes(const FileMeta& table);
+// What memtables (`unflushed`, by file) and the levels above the deepest refer to: each of these
+// entries may hide an older one below.
+uint64_t NewerValueBytes(const Version& version, const std::map<FileNumber, uint64_t>& unflushed);
 // All files that tables of the version refer to, ascending.
 std::vector<ValueFileGarbage> MeasureValueFiles(const Version& version);
 
@@ -66,7 +70,9 @@ struct ValueGarbage {
   uint64_t unknown_bytes = 0;  // estimate: hidden by newer entries above; merges will find it
   uint64_t limit_bytes = 0;    // of both kinds of garbage
   bool presses = false;        // time for a vacuum
-  double slows = 0;            // how much writers should be delayed: 0 not at all, 1 at the limit
+  // What a vacuum has to move until nothing presses any more: values, less what merges will find.
+  uint64_t pending_bytes = 0;
+  double slows = 0;  // how much writers should be delayed: 0 not at all, 1 at the limit
 
   uint64_t GarbageBytes() const { return known_bytes + unknown_bytes; }
 };

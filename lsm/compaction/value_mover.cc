@@ -49,7 +49,11 @@ io::Status ValueMover::MoveValues() {
   ValueFiles::ReadSettings settings;
   settings.limiter = &environment_.limiter;
   settings.priority = io::IoPriority::kVacuum;
-  TRY(environment_.value_files.Read(items, settings));
+  const io::Status read = environment_.value_files.Read(items, settings);
+  for (const ValueFiles::ReadItem& item : items) {
+    if (!item.status.ok()) unreadable_files_.insert(item.reference.file);
+  }
+  TRY(read);
   const std::vector<ValueReference> moved =
       TRY(writer_->Append(pages, environment_.value_zstd_level()));
   size_t next = 0;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,8 @@ class ValueMover {
   io::Status Add(std::string_view internal_key, std::string_view value);
   // Passes on what was kept back, and makes the new files durable.
   io::Status Finish();
+  // Those with values that could not be read, after a failure.
+  const std::set<FileNumber>& unreadable_files() const { return unreadable_files_; }
   // Of values, so far.
   uint64_t bytes_read() const { return bytes_read_; }
   uint64_t bytes_written() const { return writer_ ? writer_->bytes() : 0; }
@@ -52,6 +55,7 @@ class ValueMover {
   std::vector<Entry> entries_;
   std::vector<ValueReference> moving_;  // of those entries that move, in order
   std::vector<std::byte> memory_;
+  std::set<FileNumber> unreadable_files_;
   uint64_t bytes_read_ = 0;
 };
 

@@ -1,8 +1,10 @@
 // Every kind of damage that CheckTree promises to see, made on purpose.
 #include <functional>
 
+#include "fs/acl.h"
 #include "fs/schema/keys.h"
 #include "fs/schema/records.h"
+#include "io/base/coding.h"
 #include "tests/support/fs_test.h"
 
 namespace terracefs::fs {
@@ -116,6 +118,36 @@ TEST_P(FsckTest, SeesAMissingXattrAndAnUnknownCapability) {
   ExpectSeen("length of xattr names is 7, counted 0");
   raw().PutRaw(XattrKey(file_, "security.capability"), "\x01");
   ExpectSeen("flag and capability differ");
+}
+
+TEST_P(FsckTest, SeesAclsThatAreWrongOrUnknown) {
+  // owner rwx, user 7 r-x, group r-x, mask rwx, others ---
+  const auto entry = [](int tag, int permissions, uint32_t id) {
+    std::string text{static_cast<char>(tag), 0, static_cast<char>(permissions), 0};
+    io::PutFixed32(&text, id);
+    return text;
+  };
+  const std::string acl = std::string("\2\0\0\0", 4) + entry(1, 7, ~0U) + entry(2, 5, 7) +
+                          entry(4, 5, ~0U) + entry(16, 7, ~0U) + entry(32, 0, ~0U);
+  ASSERT_TRUE(fs().SetXattr(context_, file_, kAccessAclXattr, acl, 0).ok());
+  ASSERT_TRUE(fs().SetXattr(context_, directory_, kDefaultAclXattr, acl, 0).ok());
+  ASSERT_EQ(Check(), "");
+  ChangeInode(file_, [](InodeRecord* record) { record->mode = S_IFREG | 0750; });
+  ExpectSeen("mode and access ACL differ");
+  ChangeInode(file_, [](InodeRecord* record) { record->mode = S_IFREG | 0770; });
+  ASSERT_EQ(Check(), "");
+  ChangeInode(file_, [](InodeRecord* record) { record->has_access_acl = false; });
+  ExpectSeen("flag and access ACL differ");
+  ChangeInode(file_, [](InodeRecord* record) { record->has_access_acl = true; });
+  ChangeInode(directory_, [](InodeRecord* record) { record->has_default_acl = false; });
+  ExpectSeen("flag and default ACL differ");
+  ChangeInode(directory_, [](InodeRecord* record) { record->has_default_acl = true; });
+  ASSERT_EQ(Check(), "");
+  raw().PutRaw(XattrKey(file_, kAccessAclXattr), "\1" + acl + "x");
+  ExpectSeen("malformed ACL");
+  raw().PutRaw(XattrKey(file_, kAccessAclXattr), "\1" + acl);
+  raw().PutRaw(XattrKey(file_, kDefaultAclXattr), "\1" + acl);
+  ExpectSeen("default ACL, but no directory");
 }
 
 TEST_P(FsckTest, SeesACookieThatWillBeHandedOutAgain) {

@@ -36,6 +36,28 @@ TEST(LookupCountsTest, AnOrphanIsReportedOnceItIsReleased) {
   EXPECT_TRUE(counts.Orphans().empty());
 }
 
+TEST(LookupCountsTest, ATemporaryIsTakenOnce) {
+  LookupCounts counts;
+  const InodeNumber ino{7};
+  counts.Raise(ino);
+  EXPECT_FALSE(counts.TakeTemporary(ino));
+  EXPECT_TRUE(counts.MarkOrphan(ino));
+  EXPECT_FALSE(counts.TakeTemporary(ino)) << "an orphan that had a name";
+  EXPECT_EQ(counts.Lower(ino, 1), Outcome::kOrphanReleased);
+  EXPECT_FALSE(counts.TakeTemporary(ino));
+
+  counts.RaiseTemporary(ino);
+  EXPECT_EQ(counts.Orphans(), std::vector{ino});
+  EXPECT_TRUE(counts.TakeTemporary(ino));
+  EXPECT_FALSE(counts.TakeTemporary(ino));
+  EXPECT_TRUE(counts.Orphans().empty());
+  EXPECT_EQ(counts.Total(), 2U);
+  EXPECT_EQ(counts.Lower(ino, 1), Outcome::kHeld);
+  counts.PutTemporaryBack(ino);
+  EXPECT_EQ(counts.Total(), 1U);
+  EXPECT_EQ(counts.Lower(ino, 1), Outcome::kOrphanReleased);
+}
+
 TEST(LookupCountsTest, EqualsAMap) {
   io::Random random(3);
   LookupCounts counts;

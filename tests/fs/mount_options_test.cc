@@ -35,6 +35,7 @@ TEST(MountOptionsTest, NothingMeansTheDefaults) {
     EXPECT_EQ(options.atime, AtimePolicy::kRelative);
     EXPECT_EQ(options.transport, Transport::kAuto);
     EXPECT_EQ(options.io, io::IoBackend::kUring);
+    EXPECT_TRUE(options.acl);
     EXPECT_FALSE(options.writeback);
     EXPECT_EQ(options.log_level, "info");
   }
@@ -42,7 +43,7 @@ TEST(MountOptionsTest, NothingMeansTheDefaults) {
 
 TEST(MountOptionsTest, EveryOptionIsUnderstood) {
   const MountOptions options = Parsed(
-      "ro,allow_other,default_permissions,nodev,nosuid,noexec,noatime,commit=500ms,cache=1G,"
+      "ro,allow_other,default_permissions,nodev,nosuid,noexec,noacl,noatime,commit=500ms,cache=1G,"
       "memtable=16M,compaction_rate=2M,compaction_workers=3,delete_deadline=1m,transport=dev,"
       "io=posix,garbage_ratio=0.05,inline_max=64K,compress=zstd:3,writeback,log_level=debug,log_"
       "file=/var/log/terracefs.log");
@@ -62,6 +63,7 @@ TEST(MountOptionsTest, EveryOptionIsUnderstood) {
   EXPECT_EQ(options.value_zstd_level, 3);
   EXPECT_EQ(options.transport, Transport::kDev);
   EXPECT_EQ(options.io, io::IoBackend::kPosix);
+  EXPECT_FALSE(options.acl);
   EXPECT_TRUE(options.writeback);
   EXPECT_EQ(options.log_level, "debug");
   EXPECT_EQ(options.log_file, "/var/log/terracefs.log");
@@ -89,6 +91,17 @@ TEST(MountOptionsTest, CompressionHasALevel) {
   EXPECT_EQ(Parsed("compress=zstd:19").value_zstd_level, 19);
   EXPECT_EQ(Parsed("compress=zstd,compress=none").value_zstd_level, 0);
   EXPECT_EQ(Parsed("inline_max=0").inline_max_bytes, 0u);
+}
+
+TEST(MountOptionsTest, WhatFstabSaysToOthersIsPassedOver) {
+  const MountOptions options = Parsed(
+      "defaults,noauto,user,users,owner,group,nouser,_netdev,nofail,x-systemd.automount,"
+      "x-systemd.idle-timeout=1min,X-mount.mkdir=0755,comment=some text,user=me,lazytime,ro");
+  EXPECT_TRUE(options.read_only);
+  EXPECT_FALSE(options.sync);
+  EXPECT_TRUE(Parsed("sync").sync);
+  EXPECT_TRUE(Parsed("dirsync").dirsync);
+  EXPECT_FALSE(Parsed("sync,async").sync);
 }
 
 TEST(MountOptionsTest, RefusalsNameTheOption) {

@@ -1,5 +1,8 @@
 // What is asked not to wait answers WouldBlock before it changes anything.
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -59,6 +62,13 @@ class NoWaitTest : public FsTest {
          [&](const OpContext& c) {
            return Errno(fs().Write(c, file_, 9000, io::AsBytes("more"), false));
          }},
+        {"punch",
+         [&](const OpContext& c) {
+           return Errno(
+               fs().Allocate(c, file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, INT64_MAX));
+         }},
+        {"fallocate",
+         [&](const OpContext& c) { return Errno(fs().Allocate(c, file_, 0, 100, 20'000)); }},
         {"setattr",
          [&](const OpContext& c) {
            AttributeChange change;
@@ -102,6 +112,7 @@ TEST_P(NoWaitTest, EveryColdReadIsHandedBack) {
   }
   std::byte byte{};
   EXPECT_EQ(Errno(fs().Read(no_wait_, file_, 0, {&byte, 1})), kErrnoWouldBlock);
+  EXPECT_EQ(Errno(fs().Seek(no_wait_, file_, 0, SEEK_DATA)), kErrnoWouldBlock);
   EXPECT_EQ(Errno(fs().Lookup(no_wait_, kRootInode, "file")), kErrnoWouldBlock);
   EXPECT_EQ(Errno(fs().GetXattr(no_wait_, file_, "user.b")), kErrnoWouldBlock);
   EXPECT_EQ(Errno(fs().ListXattr(no_wait_, file_)), kErrnoWouldBlock);

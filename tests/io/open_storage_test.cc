@@ -9,7 +9,7 @@
 #include <fstream>
 #include <string>
 
-#include "tests/io/forbid_uring.h"
+#include "tests/io/forbid_system_call.h"
 #include "tests/support/temp_dir.h"
 
 namespace terracefs::io {

@@ -19,6 +19,7 @@
 #include "io/posix_storage.h"
 #include "io/unique_fd.h"
 #include "io/uring_storage.h"
+#include "tests/io/forbid_system_call.h"
 #include "tests/support/sim_storage.h"
 #include "tests/support/temp_dir.h"
 
@@ -189,6 +190,22 @@ TEST_P(StorageTest, LockIsHeldOnceUntilDestroyed) {
   EXPECT_TRUE(storage_->Lock("LOCK").ok());
 }
 
+TEST_P(StorageTest, ASharedLockKeepsOthersFromHoldingItAlone) {
+  EXPECT_TRUE(storage_->LockShared("LOCK").status().Is(StatusCode::kNotFound));
+  Result<std::unique_ptr<StorageLock>> alone = storage_->Lock("LOCK");
+  ASSERT_TRUE(alone.ok());
+  EXPECT_TRUE(storage_->LockShared("LOCK").status().Is(StatusCode::kBusy));
+  alone.value().reset();
+  Result<std::unique_ptr<StorageLock>> one = storage_->LockShared("LOCK");
+  ASSERT_TRUE(one.ok()) << one.status().ToString();
+  Result<std::unique_ptr<StorageLock>> other = storage_->LockShared("LOCK");
+  ASSERT_TRUE(other.ok()) << other.status().ToString();
+  one.value().reset();
+  EXPECT_TRUE(storage_->Lock("LOCK").status().Is(StatusCode::kBusy));
+  other.value().reset();
+  EXPECT_TRUE(storage_->Lock("LOCK").ok());
+}
+
 // ---- Bytes
 
 TEST_P(StorageTest, WrittenBytesAreReadBack) {
@@ -248,6 +265,27 @@ TEST_P(StorageTest, TruncateAndAllocateSetTheSize) {
   ASSERT_TRUE(file->Truncate(5).ok());
   EXPECT_EQ(Contents("file"), std::string("abc\0\0", 5));
   ASSERT_TRUE(file->Allocate(0).ok());
+}
+
+TEST_P(StorageTest, WhereNothingCanBeReservedFilesAreOnlyExtended) {
+  const std::unique_ptr<File> file = Open("file", ForWriting());
+  for (const int error : {EOPNOTSUPP, ENOSYS}) {
+    bool forbidden = false;
+    Status longer;
+    Status shorter;
+    const uint64_t bytes = error == EOPNOTSUPP ? 10'000 : 20'000;
+    std::thread([&] {
+      forbidden = ForbidFallocate(error);
+      longer = file->Allocate(bytes);
+      shorter = file->Allocate(100);
+    }).join();
+    if (!forbidden) GTEST_SKIP() << "no seccomp here, not tested";
+    EXPECT_TRUE(longer.ok()) << longer.ToString();
+    EXPECT_TRUE(shorter.ok()) << shorter.ToString();
+    EXPECT_EQ(file->SizeBytes().value(), bytes);
+    ASSERT_TRUE(file->Write(0, AsBytes("abc")).ok());
+    EXPECT_EQ(Contents("file").substr(0, 4), std::string("abc\0", 4));
+  }
 }
 
 TEST_P(StorageTest, DurableWritesAndSyncsAreCounted) {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "io/unique_fd.h"
-#include "tests/io/forbid_uring.h"
+#include "tests/io/forbid_system_call.h"
 #include "tests/support/temp_dir.h"
 
 namespace terracefs::io {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "lsm/auto_rate.h"
 #include "lsm/file_names.h"
 #include "lsm/table/table_format.h"
+#include "tests/lsm/db_fixture.h"
 #include "tests/support/sim_storage.h"
 
 namespace terracefs::lsm {
@@ -24,42 +26,11 @@ namespace {
 using testing::CrashMode;
 using testing::FaultOperation;
 
-class DbTest : public ::testing::Test {
+class DbTest : public ::testing::Test, protected DbFixture {
  protected:
-  DbTest() : storage_(std::make_unique<testing::SimStorage>()) {
-    options_.memtable_bytes = io::kMiB;
-    options_.log_file_bytes = 64 * io::kKiB;
-    options_.block_cache_bytes = io::kMiB;
-    options_.block_bytes = 512;
-    options_.table_bytes = 16 * io::kKiB;
-    options_.level1_bytes = 64 * io::kKiB;
+  DbTest() {
     options_.dynamic_levels = false;
-    options_.commit_interval_ms = 0;
-    options_.disable_automatic_compaction = true;
-    options_.clock = &clock_;
-    EXPECT_TRUE(Db::Create(options_, *storage_).ok());
-    Open();
-    io::LsmLog().set_level(spdlog::level::off);
-  }
-  ~DbTest() override { io::LsmLog().set_level(spdlog::level::info); }
-
-  void Open() {
-    auto db = Db::Open(options_, *storage_);
-    ASSERT_TRUE(db.ok()) << db.status().ToString();
-    db_ = std::move(db).value();
-  }
-  void Reopen() {
-    if (db_) {
-      ASSERT_TRUE(db_->Close().ok());
-    }
-    db_.reset();
-    Open();
-  }
-  void CrashAndOpen(CrashMode mode = CrashMode::kLoseAllUnsynced) {
-    auto left = storage_->CrashClone(1, mode);
-    db_.reset();
-    storage_ = std::move(left);
-    Open();
+    Create();
   }
 
   io::Status Put(const std::string& key, const std::string& value, bool durable = false) {
@@ -98,29 +69,7 @@ class DbTest : public ::testing::Test {
     return text + it->status().ToString();
   }
   io::Status Compact(int level = -1) { return db_->Compact({level}, never_, nullptr); }
-  std::vector<std::string> TableNames() {
-    std::vector<std::string> tables;
-    const auto names = storage_->List();
-    for (const std::string& name : *names) {
-      if (name.ends_with(".sst")) tables.push_back(name);
-    }
-    return tables;
-  }
-  // Calls `condition` until it is true, for at most five seconds.
-  template <typename Condition>
-  static bool Eventually(Condition condition) {
-    for (int i = 0; i < 1000; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return false;
-  }
-
-  io::ManualClock clock_{1'700'000'000'000'000'000};
-  lsm::JobControl never_;
-  Options options_;
-  std::unique_ptr<testing::SimStorage> storage_;
-  std::unique_ptr<Db> db_;
+  std::set<std::string> TableNames() { return NamesIn(*storage_, ".sst"); }
 };
 
 TEST_F(DbTest, CreateAndOpenTellWhatIsThere) {
@@ -245,7 +194,7 @@ TEST_F(DbTest, ABatchOfReadsKeepsItsTablesOpen) {
 TEST_F(DbTest, ATableStaysAsLongAsAnIteratorNeedsIt) {
   Fill("k", 300, 100);
   ASSERT_TRUE(db_->Flush().ok());
-  const std::vector<std::string> old_tables = TableNames();
+  const std::set<std::string> old_tables = TableNames();
   std::unique_ptr<Iterator> iterator = db_->NewIterator({});
   for (int i = 0; i < 300; ++i) ASSERT_TRUE(Delete("k" + std::to_string(1000 + i)).ok());
   ASSERT_TRUE(Compact().ok());
@@ -461,7 +410,7 @@ TEST_F(DbTest, DamageInATableFailsItsKeysAndNothingElse) {
   Fill("a", 100, 100);
   ASSERT_TRUE(db_->Flush().ok());
   ASSERT_EQ(TableNames().size(), 1U);
-  const std::string damaged = TableNames()[0];
+  const std::string damaged = *TableNames().begin();
   Fill("b", 100, 100);
   ASSERT_TRUE(db_->Flush().ok());
   storage_->CorruptByte(damaged, 100);

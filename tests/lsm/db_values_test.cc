@@ -1,6 +1,7 @@
 // Pages in value files (WriteBatch::PutPage): wherever they lie and whatever happens to the files,
 // readers see what was written. Everything runs twice, with and without compression.
 #include <gtest/gtest.h>
+#include <zstd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -15,8 +16,10 @@
 #include "io/base/clock.h"
 #include "io/base/log.h"
 #include "io/base/random.h"
+#include "lsm/compression.h"
 #include "lsm/db.h"
 #include "lsm/file_names.h"
+#include "tests/lsm/db_fixture.h"
 #include "tests/support/sim_storage.h"
 #include "tests/support/test_page.h"
 
@@ -38,46 +41,17 @@ std::string_view DomainOf(std::string_view key) { return key.substr(0, 1); }
 std::string_view GroupOf(std::string_view key) { return key.substr(0, 3); }
 
 // Seeds of pages that look like the file's level asks for: compressible ones are odd.
-class DbValuesTest : public ::testing::TestWithParam<int> {
+class DbValuesTest : public ::testing::TestWithParam<int>, protected DbFixture {
  protected:
-  DbValuesTest() : storage_(std::make_unique<SimStorage>()) {
-    options_.memtable_bytes = io::kMiB;
-    options_.log_file_bytes = 64 * io::kKiB;
-    options_.block_cache_bytes = io::kMiB;
-    options_.block_bytes = 512;
-    options_.table_bytes = 16 * io::kKiB;
-    options_.level1_bytes = 64 * io::kKiB;
-    options_.commit_interval_ms = 0;
+  DbValuesTest() {
     options_.inline_max_bytes = 0;
     options_.value_file_bytes = 256 * io::kKiB;
     options_.value_zstd_level = GetParam();
-    options_.disable_automatic_compaction = true;
     options_.l0_slowdown_trigger = 1000;  // nobody empties it
     options_.l0_stop_trigger = 2000;
     options_.domain_of = DomainOf;
     options_.group_of = GroupOf;
-    options_.clock = &clock_;
-    EXPECT_TRUE(Db::Create(options_, *storage_).ok());
-    Open();
-    io::LsmLog().set_level(spdlog::level::off);
-  }
-  ~DbValuesTest() override { io::LsmLog().set_level(spdlog::level::info); }
-
-  void Open() {
-    auto db = Db::Open(options_, *storage_);
-    ASSERT_TRUE(db.ok()) << db.status().ToString();
-    db_ = std::move(db).value();
-  }
-  void Reopen() {
-    ASSERT_TRUE(db_->Close().ok());
-    db_.reset();
-    Open();
-  }
-  void CrashAndOpen(CrashMode mode = CrashMode::kLoseAllUnsynced, uint64_t seed = 1) {
-    auto left = storage_->CrashClone(seed, mode);
-    db_.reset();
-    storage_ = std::move(left);
-    Open();
+    Create();
   }
 
   static std::string Key(int i) {
@@ -172,6 +146,7 @@ class DbValuesTest : public ::testing::TestWithParam<int> {
       for (const auto& [key, seed] : model) {
         ASSERT_TRUE(it->Valid()) << it->status().ToString() << " at " << key;
         ASSERT_EQ(it->key(), key);
+        ASSERT_EQ(it->value_bytes(), kValuePageBytes);
         // Without its value, or, where that lies with the key, perhaps with it.
         if (!keys_only || !it->value().empty()) {
           ASSERT_EQ(it->value(), TestPage(seed)) << key;
@@ -198,14 +173,7 @@ class DbValuesTest : public ::testing::TestWithParam<int> {
   }
 
   std::set<std::string> BlobNames() { return BlobNames(*storage_); }
-  static std::set<std::string> BlobNames(SimStorage& storage) {
-    std::set<std::string> blobs;
-    const auto names = storage.List();
-    for (const std::string& name : *names) {
-      if (name.ends_with(".blob")) blobs.insert(name);
-    }
-    return blobs;
-  }
+  static std::set<std::string> BlobNames(SimStorage& storage) { return NamesIn(storage, ".blob"); }
   uint64_t BlobBytes() {
     uint64_t bytes = 0;
     for (const std::string& name : BlobNames()) {
@@ -225,21 +193,6 @@ class DbValuesTest : public ::testing::TestWithParam<int> {
            << BlobBytes() << " bytes in value files, " << LiveBytes() << " are live";
   }
 
-  // Calls `condition` until it is true, for at most five seconds.
-  template <typename Condition>
-  static bool Eventually(Condition condition) {
-    for (int i = 0; i < 1000; ++i) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return false;
-  }
-
-  io::ManualClock clock_{1'700'000'000'000'000'000};
-  lsm::JobControl never_;
-  Options options_;
-  std::unique_ptr<SimStorage> storage_;
-  std::unique_ptr<Db> db_;
   PageModel model_;
   uint64_t seed_ = 0;
 };
@@ -261,6 +214,29 @@ Place FindPage(SimStorage& storage, const std::string& page) {
     if (!contents.ok()) continue;
     const size_t offset = contents->find(page);
     if (offset != std::string::npos) return {name, offset};
+  }
+  return {};
+}
+
+// Where the record begins that holds the page, compressed or not; its first byte is in all of it.
+Place FindRecord(SimStorage& storage, const std::string& page) {
+  const auto names = storage.List();
+  for (const std::string& name : *names) {
+    if (!name.ends_with(".blob")) continue;
+    const auto contents = storage.Contents(name);
+    if (!contents.ok()) continue;
+    for (size_t offset = 0; offset < contents->size(); offset += kValuePageBytes) {
+      const std::string_view stored = std::string_view(*contents).substr(offset);
+      if (stored.starts_with(page)) return {name, offset};
+      const size_t frame_bytes = ZSTD_findFrameCompressedSize(stored.data(), stored.size());
+      std::string pages;
+      if (ZSTD_isError(frame_bytes) == 0 &&
+          Uncompress(stored.substr(0, frame_bytes), kRecordPagesMax * kValuePageBytes, &pages)
+              .ok() &&
+          pages.find(page) != std::string::npos) {
+        return {name, offset};
+      }
+    }
   }
   return {};
 }
@@ -477,6 +453,7 @@ TEST_P(DbValuesTest, CacheOnlyReadsNeverWaitForTheDisk) {
   count = 0;
   for (keys_only->SeekToFirst(); keys_only->Valid(); keys_only->Next()) {
     EXPECT_TRUE(keys_only->value().empty());
+    EXPECT_EQ(keys_only->value_bytes(), kValuePageBytes);
     ++count;
   }
   EXPECT_TRUE(keys_only->status().ok()) << keys_only->status().ToString();
@@ -748,6 +725,32 @@ TEST_P(DbValuesTest, FilesAreVacuumedByThemselves) {
   db_->WaitForQuiescence();
   // Garbage at the ratio, what the tables do not know yet, and the file being written.
   EXPECT_TRUE(NearlyNoGarbage(1));
+  ASSERT_NO_FATAL_FAILURE(CheckContents());
+  ASSERT_NO_FATAL_FAILURE(CheckInvariants());
+}
+
+// Nobody writes any more, and nothing that is left fills the file that is written to.
+TEST_P(DbValuesTest, AnUnfinishedFileOfGarbageGoesByItself) {
+  options_.disable_automatic_compaction = false;
+  options_.value_file_bytes = 256 * io::kMiB;
+  options_.memtable_bytes = 32 * io::kMiB;
+  ASSERT_NO_FATAL_FAILURE(Reopen());
+  for (int i = 0; i < 5000; i += 50) {
+    PageModel pages;
+    for (int j = i; j < i + 50; ++j) pages["g01" + Key(j)] = 2 * ++seed_;
+    ASSERT_TRUE(Write(pages).ok());
+  }
+  ASSERT_NO_FATAL_FAILURE(Fill(0, 16));
+  ASSERT_GT(BlobBytes(), 16 * io::kMiB);
+  WriteBatch batch;
+  batch.DropRange("g01", "g02");
+  ASSERT_TRUE(db_->Write(std::move(batch)).ok());
+  model_.erase(model_.lower_bound("g01"), model_.lower_bound("g02"));
+  ASSERT_NO_FATAL_FAILURE(Flush());
+  EXPECT_TRUE(Eventually([&] {
+    clock_.AdvanceNs(1'000'000'000);  // nobody has written for a while
+    return BlobBytes() <= 2 * LiveBytes();
+  })) << BlobBytes();
   ASSERT_NO_FATAL_FAILURE(CheckContents());
   ASSERT_NO_FATAL_FAILURE(CheckInvariants());
 }
@@ -1072,16 +1075,22 @@ TEST_P(DbValuesTest, ADamagedPageFailsItsKeyOnly) {
 
 // A page that nobody can read must not be replaced by anything else, and its neighbours survive.
 TEST_P(DbValuesTest, VacuumOfADamagedFileKeepsWhatCanBeRead) {
-  if (GetParam() != 0) GTEST_SKIP() << "pages are found by their bytes";
   ASSERT_NO_FATAL_FAILURE(Fill(0, 200));
   ASSERT_NO_FATAL_FAILURE(Flush());
   const std::string victim = Key(42);
-  const Place place = FindPage(*storage_, TestPage(model_.at(victim)));
+  const Place place = FindRecord(*storage_, TestPage(model_.at(victim)));
   ASSERT_FALSE(place.name.empty());
-  storage_->CorruptByte(place.name, place.offset + 4000);
+  storage_->CorruptByte(place.name, place.offset);
+  std::set<std::string> lost;
+  for (const auto& [key, seed] : model_) {
+    if (!db_->Get(ReadOptions(), key).ok()) lost.insert(key);
+  }
+  EXPECT_TRUE(lost.contains(victim));
+  EXPECT_EQ(lost.size(), GetParam() == 0 ? 1 : kRecordPagesMax);
   for (int i = 0; i < 200; i += 2) {
     if (i != 42) {
       ASSERT_TRUE(Write({{Key(i), ++seed_}}).ok());
+      lost.erase(Key(i));
     }
   }
   CompactionRequest request;
@@ -1091,7 +1100,7 @@ TEST_P(DbValuesTest, VacuumOfADamagedFileKeepsWhatCanBeRead) {
   for (int open = 0; open < 2; ++open) {
     for (const auto& [key, seed] : model_) {
       const auto found = db_->Get(ReadOptions(), key);
-      if (key == victim) {
+      if (lost.contains(key)) {
         EXPECT_TRUE(found.status().Is(io::StatusCode::kCorruption)) << found.status().ToString();
         continue;
       }
@@ -1099,6 +1108,48 @@ TEST_P(DbValuesTest, VacuumOfADamagedFileKeepsWhatCanBeRead) {
       ASSERT_EQ((*found)->view(), TestPage(seed)) << key;
     }
     ASSERT_NO_FATAL_FAILURE(Reopen());
+  }
+}
+
+// ... and only the file it lies in is left alone: other victims of the same job go.
+TEST_P(DbValuesTest, VacuumLeavesAloneOnlyTheFileThatCannotBeRead) {
+  ASSERT_NO_FATAL_FAILURE(Fill(0, 400));
+  ASSERT_NO_FATAL_FAILURE(Flush());
+  ASSERT_NO_FATAL_FAILURE(Compact());
+  ASSERT_NO_FATAL_FAILURE(Reopen());
+  const std::set<std::string> old_names = BlobNames();
+  ASSERT_GT(old_names.size(), 2U);
+  for (int i = 0; i < 400; ++i) {
+    if (i % 40 != 0) {
+      ASSERT_TRUE(Write({{Key(i), ++seed_}}).ok());
+    }
+  }
+  ASSERT_NO_FATAL_FAILURE(Flush());
+  // Only the tables: nothing is moved yet.
+  CompactionRequest request;
+  request.level = 0;
+  ASSERT_TRUE(db_->Compact(request, never_, nullptr).ok());
+  const Place place = FindRecord(*storage_, TestPage(model_.at(Key(0))));
+  ASSERT_TRUE(old_names.contains(place.name));
+  storage_->CorruptByte(place.name, place.offset);
+  options_.disable_automatic_compaction = false;
+  ASSERT_NO_FATAL_FAILURE(Reopen());
+  std::set<std::string> left;
+  const std::set<std::string> unreadable = {place.name};
+  EXPECT_TRUE(Eventually([&] {
+    left.clear();
+    for (const std::string& name : BlobNames()) {
+      if (old_names.contains(name)) left.insert(name);
+    }
+    return left == unreadable;
+  })) << left.size()
+      << " of " << old_names.size() << " files are left";
+  EXPECT_TRUE(db_->Get(ReadOptions(), Key(0)).status().Is(io::StatusCode::kCorruption));
+  for (const auto& [key, seed] : model_) {
+    if (key == Key(0)) continue;
+    const auto found = db_->Get(ReadOptions(), key);
+    ASSERT_TRUE(found.ok() && *found) << key << found.status().ToString();
+    ASSERT_EQ((*found)->view(), TestPage(seed)) << key;
   }
 }
 

@@ -107,6 +107,33 @@ TEST_P(UsersMount, WritingByOthersClearsSetuid) {
   EXPECT_EQ(attributes.st_mode & 07777, 0777u);
 }
 
+// It arrives as a request that sets nothing.
+TEST_P(UsersMount, ChownThatNamesNobodyTakesSetuidAway) {
+  const std::string path = mount_->Path("program");
+  const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_WRONLY, 0755));
+  ASSERT_EQ(chmod(path.c_str(), 06755), 0);
+  ASSERT_EQ(chown(path.c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(-1)), 0);
+  struct stat attributes {};
+  ASSERT_EQ(stat(path.c_str(), &attributes), 0);
+  EXPECT_EQ(attributes.st_mode & 07777, 0755u);
+}
+
+TEST_P(UsersMount, ReadingWithNoatimeLeavesNoTrace) {
+  const std::string path = mount_->Path("file");
+  for (const int flags : {O_NOATIME, 0}) {
+    const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_RDWR | flags, 0644));
+    ASSERT_EQ(pwrite(fd.get(), "text", 4, 0), 4);
+    struct timespec times[2] = {{1000, 0}, {2000, 0}};
+    ASSERT_EQ(futimens(fd.get(), times), 0);
+    ASSERT_EQ(posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+    char c = 0;
+    ASSERT_EQ(pread(fd.get(), &c, 1, 0), 1);
+    struct stat attributes {};
+    ASSERT_EQ(fstat(fd.get(), &attributes), 0);
+    EXPECT_EQ(attributes.st_atim.tv_sec == 1000, flags == O_NOATIME);
+  }
+}
+
 // As on any other filesystem: who may set the bit keeps it. Also when it is the kernel that writes
 // back what was written before the bit was set.
 TEST_P(UsersMount, WritingByRootLeavesSetuid) {

@@ -1,40 +1,88 @@
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <sys/mount.h>
 
-#include <cerrno>
+#include "tests/posix/harness.h"
 
-#include "io/unique_fd.h"
-#include "tests/support/mount_fixture.h"
-
-namespace terracefs::testing {
+namespace terracefs::posix {
 namespace {
 
-class RmdirPosix : public PosixTest {};
+class RmdirPosix : public PosixCase {};
 
 TEST_F(RmdirPosix, Errors) {
-  WriteFile(Path("file"), "x");
-  ASSERT_EQ(mkdir(Path("dir").c_str(), 0755), 0);
-  WriteFile(Path("dir/inside"), "x");
-  EXPECT_EQ(ERRNO_OF(rmdir(Path("dir").c_str())), ENOTEMPTY);
-  EXPECT_EQ(ERRNO_OF(rmdir(Path("file").c_str())), ENOTDIR);
-  EXPECT_EQ(ERRNO_OF(rmdir(Path("missing").c_str())), ENOENT);
-  EXPECT_EQ(ERRNO_OF(rmdir(Path("dir/.").c_str())), EINVAL);
-  EXPECT_EQ(ERRNO_OF(rmdir(mount_->mountpoint().c_str())), EBUSY);
-  ASSERT_EQ(unlink(Path("dir/inside").c_str()), 0);
-  EXPECT_EQ(ERRNO_OF(rmdir(Path("dir").c_str())), 0);
+  const auto at = [](const char* path) { return unlinkat(AT_FDCWD, path, AT_REMOVEDIR); };
+  CheckPathErrors({.name = "rmdir", .call = rmdir, .follows = false, .directory = true});
+  CheckPathErrors({.name = "unlinkat", .call = at, .follows = false, .directory = true});
+  CheckRemoving("rmdir", rmdir,
+                [&](const std::string& path) { ASSERT_EQ(mkdir(Path(path), 0777), 0); });
+  MakeDirectory("dir");
+  MakeFile("dir/inside");
+  FAILS(ENOTEMPTY, rmdir(Path("dir")));
+  FAILS(ENOTEMPTY, rmdir(Path("dir/")));
+  FAILS(ENOTEMPTY, rmdir(Path("dir/..")));
+  FAILS(EINVAL, rmdir(Path("dir/.")));
+  FAILS(EINVAL, rmdir(Path("dir/./")));
+  FAILS(EBUSY, rmdir("/"));
+  FAILS(ENOTEMPTY, unlinkat(AT_FDCWD, Path("dir"), AT_REMOVEDIR));
+  FAILS(EINVAL, unlinkat(AT_FDCWD, Path("dir"), AT_REMOVEDIR | 0x4000));
+  FAILS(EINVAL, unlinkat(AT_FDCWD, Path("dir/."), AT_REMOVEDIR));
+  OK(unlink(Path("dir/inside")));
+  MakeDirectory("dir/sub");
+  FAILS(ENOTEMPTY, rmdir(Path("dir")));
+  OK(rmdir(Path("dir/sub/")));
+  ASSERT_EQ(symlink("dir", Path("to_dir")), 0);
+  FAILS(ENOTDIR, rmdir(Path("to_dir")));
+  FAILS(ENOTDIR, rmdir(Path("to_dir/")));
+  ASSERT_EQ(mkfifo(Path("fifo"), 0600), 0);
+  FAILS(ENOTDIR, rmdir(Path("fifo")));
+  OK(rmdir(Path("dir")));
+  FAILS(ENOENT, rmdir(Path("dir")));
+}
+
+TEST_F(RmdirPosix, MountPointsAreBusy) {
+  MakeDirectory("point");
+  MakeDirectory("parent");
+  MakeDirectory("parent/point");
+  ASSERT_EQ(mount("none", Path("point"), "tmpfs", 0, nullptr), 0);
+  ASSERT_EQ(mount("none", Path("parent/point"), "tmpfs", 0, nullptr), 0);
+  FAILS(EBUSY, rmdir(Path("point")));
+  FAILS(EBUSY, rmdir(Path("parent/point")));
+  FAILS(ENOTEMPTY, rmdir(Path("parent")));
+  FAILS(EBUSY, rename(Path("point"), Path("moved")));
+  MakeDirectory("other");
+  FAILS(EBUSY, rename(Path("other"), Path("point")));
+  ASSERT_EQ(umount2(Path("point"), MNT_DETACH), 0);
+  ASSERT_EQ(umount2(Path("parent/point"), MNT_DETACH), 0);
+  OK(rmdir(Path("point")));
 }
 
 TEST_F(RmdirPosix, ARemovedDirectoryThatIsOpenTakesNothing) {
-  ASSERT_EQ(mkdir(Path("dir").c_str(), 0755), 0);
-  const io::UniqueFd fd(open(Path("dir").c_str(), O_RDONLY | O_DIRECTORY));
-  ASSERT_EQ(rmdir(Path("dir").c_str()), 0);
-  EXPECT_EQ(ERRNO_OF(openat(fd.get(), "x", O_CREAT | O_RDWR, 0600)), ENOENT);
-  EXPECT_EQ(ERRNO_OF(mkdirat(fd.get(), "x", 0700)), ENOENT);
+  MakeDirectory("dir");
+  const UniqueFd fd = Open("dir", O_RDONLY | O_DIRECTORY);
+  OK(rmdir(Path("dir")));
+  FAILS(ENOENT, openat(fd.get(), "x", O_CREAT | O_RDWR, 0600));
+  FAILS(ENOENT, openat(fd.get(), "x", O_RDONLY));
+  FAILS(ENOENT, mkdirat(fd.get(), "x", 0700));
+  FAILS(ENOENT, mknodat(fd.get(), "x", S_IFIFO | 0700, 0));
+  FAILS(ENOENT, symlinkat("target", fd.get(), "x"));
+  MakeFile("file");
+  FAILS(ENOENT, linkat(AT_FDCWD, Path("file"), fd.get(), "x", 0));
+  FAILS(ENOENT, renameat(AT_FDCWD, Path("file"), fd.get(), "x"));
   struct stat attributes {};
-  ASSERT_EQ(fstat(fd.get(), &attributes), 0);
-  EXPECT_EQ(attributes.st_nlink, 0u);
+  OK(fstat(fd.get(), &attributes));
+  SAME("rmdir", 0u, attributes.st_nlink);
+  OK(fchmod(fd.get(), 0700));
+  OK(fstat(fd.get(), &attributes));
+  SAME("fchmod", S_IFDIR | 0700u, attributes.st_mode);
+}
+
+TEST_F(RmdirPosix, Times) {
+  MakeDirectory("parent");
+  MakeDirectory("parent/dir");
+  CheckTimes("rmdir", {{"parent", "mc"}}, [&] { OK(rmdir(Path("parent/dir"))); });
+  MakeDirectory("parent/full");
+  MakeFile("parent/full/x");
+  CheckTimes("rmdir", {{"parent", ""}, {"parent/full", ""}},
+             [&] { FAILS(ENOTEMPTY, rmdir(Path("parent/full"))); });
 }
 
 }  // namespace
-}  // namespace terracefs::testing
+}  // namespace terracefs::posix

@@ -1,40 +1,96 @@
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <sys/mount.h>
 
-#include <cerrno>
+#include "tests/posix/harness.h"
 
-#include "io/unique_fd.h"
-#include "tests/support/mount_fixture.h"
-
-namespace terracefs::testing {
+namespace terracefs::posix {
 namespace {
 
-class UnlinkPosix : public PosixTest {};
+class UnlinkPosix : public PosixCase {};
 
 TEST_F(UnlinkPosix, Errors) {
-  ASSERT_EQ(mkdir(Path("dir").c_str(), 0755), 0);
-  WriteFile(Path("file"), "x");
-  EXPECT_EQ(ERRNO_OF(unlink(Path("missing").c_str())), ENOENT);
-  EXPECT_EQ(ERRNO_OF(unlink(Path("dir").c_str())), EISDIR);
-  EXPECT_EQ(ERRNO_OF(unlink(Path("file/x").c_str())), ENOTDIR);
-  EXPECT_EQ(ERRNO_OF(unlink(Path(std::string(256, 'n')).c_str())), ENAMETOOLONG);
-  EXPECT_EQ(ERRNO_OF(unlink(Path("file").c_str())), 0);
-  EXPECT_EQ(ERRNO_OF(unlink(Path("file").c_str())), ENOENT);
+  const auto at = [](const char* path) { return unlinkat(AT_FDCWD, path, 0); };
+  CheckPathErrors({.name = "unlink", .call = unlink, .follows = false});
+  CheckPathErrors({.name = "unlinkat", .call = at, .follows = false});
+  CheckAtErrors("unlinkat", [](int fd, const char* path) { return unlinkat(fd, path, 0); });
+  const auto make = [&](const std::string& path) { MakeFile(path); };
+  CheckRemoving("unlink", unlink, make);
+  CheckRemoving("unlinkat", at, make);
+  MakeDirectory("dir");
+  MakeFile("file");
+  FAILS(EISDIR, unlink(Path("dir")));
+  FAILS(EISDIR, unlink(Path("dir/")));
+  FAILS(EISDIR, unlink(Path("dir/.")));
+  FAILS(EISDIR, unlink(Path("dir/..")));
+  FAILS(EISDIR, unlink("/"));
+  FAILS(EISDIR, unlinkat(AT_FDCWD, Path("dir"), 0));
+  FAILS(EINVAL, unlinkat(AT_FDCWD, Path("file"), 1));
+  FAILS(ENOTDIR, unlinkat(AT_FDCWD, Path("file"), AT_REMOVEDIR));
+  OK(unlink(Path("file")));
+  FAILS(ENOENT, unlink(Path("file")));
+  AsUser(kAlice, [&] { FAILS(EISDIR, unlink(Path("dir"))); });
 }
 
-TEST_F(UnlinkPosix, OneLinkLessChangesCountAndTime) {
-  WriteFile(Path("one"), "x");
-  ASSERT_EQ(link(Path("one").c_str(), Path("two").c_str()), 0);
-  struct stat before {};
-  ASSERT_EQ(stat(Path("one").c_str(), &before), 0);
-  usleep(20'000);
-  ASSERT_EQ(unlink(Path("two").c_str()), 0);
-  struct stat after {};
-  ASSERT_EQ(stat(Path("one").c_str(), &after), 0);
-  EXPECT_EQ(after.st_nlink, 1u);
-  EXPECT_NE(after.st_ctim.tv_nsec, before.st_ctim.tv_nsec);
+TEST_F(UnlinkPosix, EveryTypeGoes) {
+  MakeFile("file");
+  ASSERT_EQ(symlink("file", Path("soft")), 0);
+  ASSERT_EQ(symlink("gone", Path("dangling")), 0);
+  ASSERT_EQ(mkfifo(Path("fifo"), 0600), 0);
+  ASSERT_EQ(mknod(Path("socket"), S_IFSOCK | 0600, 0), 0);
+  ASSERT_EQ(mknod(Path("device"), S_IFCHR | 0600, 0), 0);
+  for (const char* const name : {"soft", "dangling", "fifo", "socket", "device"}) {
+    const Parameter parameter(name);
+    OK(unlink(Path(name)));
+    FAILS(ENOENT, unlink(Path(name)));
+  }
+  OK(access(Path("file"), F_OK));
+}
+
+TEST_F(UnlinkPosix, AnOpenFileStaysUntilItIsClosed) {
+  MakeFile("file", "content");
+  const UniqueFd fd = Open("file", O_RDWR);
+  OK(unlink(Path("file")));
+  struct stat attributes {};
+  OK(fstat(fd.get(), &attributes));
+  SAME("unlink", 0u, attributes.st_nlink);
+  SAME("unlink", 7, attributes.st_size);
+  char back[16] = {};
+  SAME("unlink", 7, pread(fd.get(), back, sizeof back, 0));
+  SAME("unlink", std::string("content"), std::string(back));
+  SAME("unlink", 4, pwrite(fd.get(), "more", 4, 7));
+  OK(ftruncate(fd.get(), 9));
+  OK(fchmod(fd.get(), 0600));
+  OK(fchown(fd.get(), 5, 6));
+  OK(futimens(fd.get(), nullptr));
+  OK(fsync(fd.get()));
+  SAME("unlink", 9, pread(fd.get(), back, sizeof back, 0));
+  MakeFile("file", "new");
+  SAME("unlink", 9, pread(fd.get(), back, sizeof back, 0));
+  SAME("unlink", "new", Content("file"));
+  FAILS(ENOTEMPTY, rmdir(directory().c_str()));
+}
+
+TEST_F(UnlinkPosix, MountPointsAreBusy) {
+  MakeFile("point");
+  MakeFile("source");
+  ASSERT_EQ(mount(Path("source"), Path("point"), nullptr, MS_BIND, nullptr), 0);
+  FAILS(EBUSY, unlink(Path("point")));
+  FAILS(EBUSY, rename(Path("point"), Path("moved")));
+  FAILS(EBUSY, rename(Path("source"), Path("point")));
+  ASSERT_EQ(umount2(Path("point"), MNT_DETACH), 0);
+  OK(unlink(Path("point")));
+}
+
+TEST_F(UnlinkPosix, Times) {
+  MakeDirectory("parent");
+  MakeFile("parent/one");
+  ASSERT_EQ(link(Path("parent/one"), Path("parent/two")), 0);
+  CheckTimes("unlink", {{"parent", "mc"}, {"parent/one", "c"}},
+             [&] { OK(unlink(Path("parent/two"))); });
+  SAME("unlink", 1u, Stat("parent/one").st_nlink);
+  MakeDirectory("parent/dir");
+  CheckTimes("unlink", {{"parent", ""}, {"parent/dir", ""}},
+             [&] { FAILS(EISDIR, unlink(Path("parent/dir"))); });
 }
 
 }  // namespace
-}  // namespace terracefs::testing
+}  // namespace terracefs::posix

@@ -1,10 +1,13 @@
 // The filesystem against a model of POSIX: random operations on files, directories, links, names,
 // attributes and xattrs, on inodes with and without names, waiting and not, with failing writes,
 // remounts and power cuts in between. SEED replays a run, OPERATIONS sets its length.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -14,14 +17,17 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "fs/acl.h"
 #include "fs/file_system.h"
 #include "fs/schema/keys.h"
 #include "fs/schema/records.h"
+#include "io/base/coding.h"
 #include "io/base/random.h"
 #include "tests/support/environment.h"
 #include "tests/support/model_fs.h"
@@ -325,11 +331,38 @@ class FsWorkload {
     }
   }
   std::string AnyXattrName() {
-    static const char* const kNames[] = {
-        "user.a",  "user.b",    "trusted.c", "security.capability",
-        "user.",   "other.x",   "",          "system.posix_acl_access",
-        "user.a1", "security.s"};
+    static const char* const kNames[] = {"user.a",
+                                         "user.b",
+                                         "trusted.c",
+                                         "security.capability",
+                                         "user.",
+                                         "other.x",
+                                         "",
+                                         "system.posix_acl_access",
+                                         "system.posix_acl_access",
+                                         "system.posix_acl_default",
+                                         "system.x",
+                                         "user.a1",
+                                         "security.s"};
     return kNames[random_.Uniform(std::size(kNames))];
+  }
+  // Mostly one that may be set, sometimes one that a mode can say or that is empty.
+  std::string AnyAcl() {
+    std::string value("\2\0\0\0", 4);
+    if (random_.OneIn(8)) return value;
+    const auto add = [&](uint16_t tag, uint32_t id) {
+      io::PutFixed16(&value, tag);
+      io::PutFixed16(&value, static_cast<uint16_t>(random_.Uniform(8)));
+      io::PutFixed32(&value, id);
+    };
+    const bool named = random_.OneIn(2);
+    add(1, ~0U);
+    if (named) add(2, static_cast<uint32_t>(random_.Uniform(5)));
+    add(4, ~0U);
+    if (named) add(8, static_cast<uint32_t>(random_.Uniform(5)));
+    if (named || random_.OneIn(3)) add(16, ~0U);
+    if (!random_.OneIn(20)) add(32, ~0U);
+    return value;
   }
   std::string AnyData(size_t bytes_max) {
     std::string data(random_.Uniform(bytes_max + 1), '\0');
@@ -357,7 +390,7 @@ class FsWorkload {
   // ---- Operations -------------------------------------------------------------------------------
 
   void Step() {
-    switch (random_.Uniform(26)) {
+    switch (random_.Uniform(30)) {
       case 0:
       case 1:
       case 2:
@@ -366,7 +399,9 @@ class FsWorkload {
       case 4:
         return MakeDirectory();
       case 5:
-        return random_.OneIn(2) ? MakeSymlink() : MakeSpecial();
+        return random_.OneIn(3)   ? MakeTemporary()
+               : random_.OneIn(2) ? MakeSymlink()
+                                  : MakeSpecial();
       case 6:
         return Link();
       case 7:
@@ -398,6 +433,12 @@ class FsWorkload {
         return ListOnce();
       case 24:
         return Xattr();
+      case 25:
+      case 26:
+      case 27:
+        return Allocate();
+      case 28:
+        return Seek();
       default:
         return random_.OneIn(3) ? ReadLink() : GetAttributes();
     }
@@ -452,8 +493,25 @@ class FsWorkload {
                       return f.MakeSymlink(c, parent.model, name, target);
                     }});
   }
+  void MakeTemporary() {
+    const Known parent = AnyDirectory();
+    const uint32_t mode = static_cast<uint32_t>(random_.Uniform(010000));
+    Log("tmpfile in " + std::to_string(parent.real.value));
+    Entry(std::pair{
+        [&](FileSystem& f, const OpContext& c) { return f.MakeTemporary(c, parent.real, mode); },
+        [&](FileSystem& f, const OpContext& c) { return f.MakeTemporary(c, parent.model, mode); }});
+  }
+  // Mostly one that has no name.
+  Known AnyNameless() {
+    for (int i = 0; i < 20; ++i) {
+      const Known& known = Any();
+      const auto attributes = model_->GetAttributes({}, known.model);
+      if (attributes.ok() && attributes->nlink == 0) return known;
+    }
+    return Any();
+  }
   void Link() {
-    const Known node = Any();
+    const Known node = random_.OneIn(2) ? AnyNameless() : Any();
     const Known parent = AnyDirectory();
     const std::string name = AnyName();
     Log("link " + std::to_string(node.real.value) + " in " + std::to_string(parent.real.value) +
@@ -488,7 +546,7 @@ class FsWorkload {
     const std::string name = AnyName();
     const std::string new_name = AnyName();
     static constexpr uint32_t kFlags[] = {
-        0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE, 4};
+        0, 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE, 4, 4, 5, 6, 8};
     const uint32_t flags = kFlags[random_.Uniform(std::size(kFlags))];
     Log("rename in " + std::to_string(source.real.value) + " " + name + " to " +
         std::to_string(target.real.value) + " " + new_name + " flags " + std::to_string(flags));
@@ -579,6 +637,50 @@ class FsWorkload {
                       return f.Write(c, node.model, offset, io::AsBytes(data), kill).status();
                     }});
   }
+  void Allocate() {
+    static constexpr int kModes[] = {0,
+                                     FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_ZERO_RANGE,
+                                     FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                     FALLOC_FL_PUNCH_HOLE};
+    const Known node = AnyFile();
+    const int mode = kModes[random_.Uniform(std::size(kModes))];
+    const bool punches = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
+    const uint64_t offset = random_.OneIn(6) ? 0 : AnyOffset();
+    uint64_t length = random_.Uniform(random_.OneIn(2) ? 8 * kPageBytes : 300'000);
+    if (random_.OneIn(30)) length = random_.Uniform(5 << 20);  // several batches
+    if (random_.OneIn(3)) length -= length % kPageBytes;
+    if (punches && random_.OneIn(10)) length = kFileBytesMax - std::min(offset, kFileBytesMax);
+    if (random_.OneIn(50)) length = kFileBytesMax;
+    if (length == kFileBytesMax && offset == 0 && !punches) length = 0;  // really all pages
+    Log("fallocate " + std::to_string(node.real.value) + " mode " + std::to_string(mode) + " at " +
+        std::to_string(offset) + " bytes " + std::to_string(length));
+    Plain(std::pair{[&](FileSystem& f, const OpContext& c) {
+                      return f.Allocate(c, node.real, mode, offset, length).status();
+                    },
+                    [&](FileSystem& f, const OpContext& c) {
+                      return f.Allocate(c, node.model, mode, offset, length).status();
+                    }});
+  }
+  std::optional<uint64_t> SameSeek(const Known& node, uint64_t offset, int whence) {
+    const auto real = OnReal(
+        [&](FileSystem& f, const OpContext& c) { return f.Seek(c, node.real, offset, whence); });
+    const auto model = model_->Seek(context_, node.model, offset, whence);
+    if (!SameStatus(real.status(), model.status())) return std::nullopt;
+    EXPECT_EQ(*real, *model) << "inode " << node.real.value << " whence " << whence << " from "
+                             << offset;
+    return *real;
+  }
+  void Seek() {
+    const Known node = AnyFile();
+    const uint64_t offset = AnyOffset();
+    const int whence = random_.OneIn(2) ? SEEK_DATA : SEEK_HOLE;
+    Log("lseek " + std::to_string(node.real.value) + " from " + std::to_string(offset));
+    SameSeek(node, offset, whence);
+  }
   void SameRead(const Known& node, uint64_t offset, size_t bytes) {
     std::string real_bytes(bytes, 'x');
     std::string model_bytes(bytes, 'x');
@@ -614,10 +716,13 @@ class FsWorkload {
     const std::string id = std::to_string(node.real.value) + " " + name;
     switch (random_.Uniform(4)) {
       case 0: {
-        const std::string value = AnyData(random_.OneIn(20)  ? 70'000
-                                          : random_.OneIn(3) ? 5000
-                                                             : 40);
-        const int flags = static_cast<int>(random_.Uniform(3));
+        const bool acl = IsAclXattr(name) && !random_.OneIn(6);
+        const std::string value = acl ? AnyAcl()
+                                      : AnyData(random_.OneIn(20)  ? 70'000
+                                                : random_.OneIn(3) ? 5000
+                                                                   : 40);
+        int flags = random_.OneIn(2) ? 0 : static_cast<int>(random_.Uniform(3));
+        if (random_.OneIn(4)) flags |= kXattrKillSetgid;
         Log("setxattr " + id);
         return Plain(std::pair{[&](FileSystem& f, const OpContext& c) {
                                  return f.SetXattr(c, node.real, name, value, flags);
@@ -726,6 +831,12 @@ class FsWorkload {
     ASSERT_TRUE(real_names.ok()) << real_names.status().ToString();
     EXPECT_EQ(*real_names, *model_names);
     if (!S_ISREG(real->mode)) return;
+    uint64_t offset = 0;
+    for (int whence = SEEK_DATA; !Failed(); whence = whence == SEEK_DATA ? SEEK_HOLE : SEEK_DATA) {
+      const std::optional<uint64_t> found = SameSeek(node, offset, whence);
+      if (!found) break;
+      offset = *found;
+    }
     // Where AnyOffset() has writes begin, and everything around it.
     SameRead(node, 0, static_cast<size_t>(std::min<uint64_t>(real->size + 1, 3 << 19)));
     if (real->size > 3 << 19) {

@@ -46,6 +46,7 @@ class MemoryDbIterator final : public lsm::Iterator {
     if (keys_only_ && value_->size() == lsm::kValuePageBytes) return {};
     return *value_;
   }
+  size_t value_bytes() const override { return value_->size(); }
   Status status() const override { return status_; }
 
  private:

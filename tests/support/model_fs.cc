@@ -1,12 +1,17 @@
 #include "tests/support/model_fs.h"
 
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+
+#include "fs/acl.h"
 
 namespace terracefs::testing {
 
@@ -32,6 +37,7 @@ bool IsDots(std::string_view name) { return name == "." || name == ".."; }
 
 Status CheckXattrName(std::string_view name) {
   if (name.empty() || name.size() > 255) return Status::Posix(ERANGE);
+  if (fs::IsAclXattr(name)) return Status::Ok();
   const bool known =
       name.starts_with("user.") || name.starts_with("trusted.") || name.starts_with("security.");
   if (!known) return Status::Posix(EOPNOTSUPP);
@@ -74,7 +80,8 @@ Result<ModelFs::Node*> ModelFs::Directory(InodeNumber ino) {
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
   if (!node->is_directory()) return Status::Posix(ENOTDIR);
-  if (node->attributes.nlink == 0) return Status::Posix(ENOENT);
+  if (node->attributes.nlink == 0 && !node->temporary) return Status::Posix(ENOENT);
+  node->temporary = false;
   return node;
 }
 
@@ -149,11 +156,11 @@ void ModelFs::LosePrivileges(Node* node) {
 }
 
 void ModelFs::Resize(Node* node, uint64_t size) {
-  if (size < node->attributes.size) {
+  if (size <= node->attributes.size) {
     node->pages.erase(node->pages.lower_bound((size + kPageBytes - 1) / kPageBytes),
                       node->pages.end());
     const auto last = node->pages.find(size / kPageBytes);
-    if (last != node->pages.end()) {
+    if (last != node->pages.end() && !last->second.empty()) {
       const size_t kept = size % kPageBytes;
       std::fill(last->second.begin() + static_cast<ptrdiff_t>(kept), last->second.end(), '\0');
     }
@@ -177,13 +184,49 @@ Result<Attributes> ModelFs::SetAttributes(const OpContext& /*context*/, InodeNum
   if (change.uid) attributes.uid = *change.uid;
   if (change.gid) attributes.gid = *change.gid;
   if (change.uid || change.gid || change.kill_suid_sgid) LosePrivileges(node);
-  if (change.mode) attributes.mode = node->type() | (*change.mode & 07777);
+  if (change.mode) {
+    attributes.mode = node->type() | (*change.mode & 07777);
+    const auto acl = node->xattrs.find(fs::kAccessAclXattr);
+    if (acl != node->xattrs.end()) {
+      fs::Acl changed = TRY(fs::Acl::Decode(acl->second));
+      changed.SetModeBits(attributes.mode);
+      acl->second = changed.Encode();
+    }
+  }
   if (change.atime_now) attributes.atime_ns = Now();
   if (change.mtime_now) attributes.mtime_ns = Now();
   if (change.atime_ns) attributes.atime_ns = *change.atime_ns;
   if (change.mtime_ns) attributes.mtime_ns = *change.mtime_ns;
   attributes.ctime_ns = change.ctime_ns.value_or(Now());
   return AttributesOf(ino.value);
+}
+
+Result<ModelFs::Node*> ModelFs::MakeInode(const OpContext& context, const Node& directory,
+                                          uint32_t mode) {
+  Node node;
+  node.attributes.ino = InodeNumber{next_ino_};
+  const auto defaults = directory.xattrs.find(fs::kDefaultAclXattr);
+  if (S_ISLNK(mode)) {
+    node.attributes.mode = mode;
+  } else if (defaults == directory.xattrs.end()) {
+    node.attributes.mode = mode & ~context.umask;
+  } else {
+    const fs::InheritedAcls acls = TRY(fs::InheritFrom(defaults->second, mode));
+    node.attributes.mode = acls.mode;
+    if (!acls.access.empty()) node.xattrs[std::string(fs::kAccessAclXattr)] = acls.access;
+    if (S_ISDIR(mode)) node.xattrs[std::string(fs::kDefaultAclXattr)] = defaults->second;
+  }
+  node.attributes.uid = context.uid;
+  node.attributes.gid = context.gid;
+  if ((directory.attributes.mode & S_ISGID) != 0) {
+    node.attributes.gid = directory.attributes.gid;
+    if (S_ISDIR(mode)) node.attributes.mode |= S_ISGID;
+  }
+  node.attributes.atime_ns = node.attributes.mtime_ns = node.attributes.ctime_ns =
+      node.attributes.btime_ns = Now();
+  node.lookup_count = 1;
+  const uint64_t ino = next_ino_++;
+  return &(inodes_[ino] = std::move(node));
 }
 
 Result<Attributes> ModelFs::Make(const OpContext& context, InodeNumber parent,
@@ -193,40 +236,37 @@ Result<Attributes> ModelFs::Make(const OpContext& context, InodeNumber parent,
   if (IsDots(name)) return Status::Posix(EEXIST);
   Node* directory = TRY(Directory(parent));
   if (directory->entries.contains(name)) return Status::Posix(EEXIST);
-  const uint64_t ino = next_ino_++;
+  Node* node = TRY(MakeInode(context, *directory, mode));
+  const uint64_t ino = node->attributes.ino.value;
   directory->entries[std::string(name)] = {ino, directory->next_cookie++};
   Touch(directory);
-  Node node;
-  node.attributes.mode = mode;
-  node.attributes.uid = context.uid;
-  node.attributes.gid = context.gid;
-  node.attributes.nlink = 1;
-  if ((directory->attributes.mode & S_ISGID) != 0) {
-    node.attributes.gid = directory->attributes.gid;
-    if (S_ISDIR(mode)) node.attributes.mode |= S_ISGID;
-  }
+  node->attributes.nlink = 1;
   if (S_ISDIR(mode)) {
-    node.attributes.nlink = 2;
+    node->attributes.nlink = 2;
     ++directory->attributes.nlink;
-    node.parent = parent.value;
+    node->parent = parent.value;
   }
-  if (S_ISCHR(mode) || S_ISBLK(mode)) node.attributes.rdev = rdev;
-  node.attributes.atime_ns = node.attributes.mtime_ns = node.attributes.ctime_ns =
-      node.attributes.btime_ns = Now();
-  node.target = target;
-  node.lookup_count = 1;
-  inodes_[ino] = std::move(node);
+  if (S_ISCHR(mode) || S_ISBLK(mode)) node->attributes.rdev = rdev;
+  node->target = target;
   return AttributesOf(ino);
+}
+
+Result<Attributes> ModelFs::MakeTemporary(const OpContext& context, InodeNumber parent,
+                                          uint32_t mode) {
+  const Node* directory = TRY(Directory(parent));
+  Node* node = TRY(MakeInode(context, *directory, S_IFREG | (mode & 07777)));
+  node->temporary = true;
+  return AttributesOf(node->attributes.ino.value);
 }
 
 Result<Attributes> ModelFs::MakeNode(const OpContext& context, InodeNumber parent,
                                      std::string_view name, uint32_t mode, uint64_t rdev) {
-  return Make(context, parent, name, (mode & S_IFMT) | (mode & 07777 & ~context.umask), rdev, "");
+  return Make(context, parent, name, (mode & S_IFMT) | (mode & 07777), rdev, "");
 }
 
 Result<Attributes> ModelFs::MakeDirectory(const OpContext& context, InodeNumber parent,
                                           std::string_view name, uint32_t mode) {
-  return Make(context, parent, name, S_IFDIR | (mode & 07777 & ~context.umask), 0, "");
+  return Make(context, parent, name, S_IFDIR | (mode & 07777), 0, "");
 }
 
 Result<Attributes> ModelFs::MakeSymlink(const OpContext& context, InodeNumber parent,
@@ -245,7 +285,8 @@ Result<Attributes> ModelFs::Link(const OpContext& /*context*/, InodeNumber ino,
   Node* directory = TRY(Directory(new_parent));
   if (node->is_directory()) return Status::Posix(EPERM);
   if (directory->entries.contains(new_name)) return Status::Posix(EEXIST);
-  if (node->attributes.nlink == 0) return Status::Posix(ENOENT);
+  if (node->attributes.nlink == 0 && !node->temporary) return Status::Posix(ENOENT);
+  node->temporary = false;
   directory->entries[std::string(new_name)] = {ino.value, directory->next_cookie++};
   Touch(directory);
   ++node->attributes.nlink;
@@ -301,13 +342,12 @@ bool ModelFs::IsInside(uint64_t inside, uint64_t directory) const {
   }
 }
 
-Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::string_view name,
+Status ModelFs::Rename(const OpContext& context, InodeNumber parent, std::string_view name,
                        InodeNumber new_parent, std::string_view new_name, uint32_t flags) {
   TRY(CheckName(name));
   TRY(CheckName(new_name));
-  if (flags > RENAME_EXCHANGE || flags == (RENAME_EXCHANGE | RENAME_NOREPLACE)) {
-    return Status::Posix(EINVAL);
-  }
+  const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+  if (flags > 7 || (exchange && flags != RENAME_EXCHANGE)) return Status::Posix(EINVAL);
   if (IsDots(name) || IsDots(new_name)) return Status::Posix(EBUSY);
   if (Find(new_parent) == nullptr) return Status::Posix(ESTALE);
   Node* from = TRY(Directory(parent));
@@ -316,9 +356,8 @@ Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::st
   if (source_at == from->entries.end()) return Status::Posix(ENOENT);
   const auto target_at = to->entries.find(new_name);
   const bool has_target = target_at != to->entries.end();
-  const bool exchange = flags == RENAME_EXCHANGE;
   if (exchange && !has_target) return Status::Posix(ENOENT);
-  if (flags == RENAME_NOREPLACE && has_target) return Status::Posix(EEXIST);
+  if ((flags & RENAME_NOREPLACE) != 0 && has_target) return Status::Posix(EEXIST);
   const Entry source = source_at->second;
   Node& moved = inodes_.at(source.ino);
   if (moved.is_directory() && IsInside(new_parent.value, source.ino)) return Status::Posix(EINVAL);
@@ -365,6 +404,12 @@ Status ModelFs::Rename(const OpContext& /*context*/, InodeNumber parent, std::st
   moved.attributes.ctime_ns = Now();
   Touch(from);
   Touch(to);
+  if ((flags & RENAME_WHITEOUT) != 0) {
+    Node* whiteout = TRY(MakeInode(context, *from, S_IFCHR));
+    whiteout->attributes.nlink = 1;
+    whiteout->lookup_count = 0;
+    from->entries[std::string(name)] = {whiteout->attributes.ino.value, from->next_cookie++};
+  }
   if (victim != 0) DropLink(victim);
   return Status::Ok();
 }
@@ -390,7 +435,7 @@ Result<size_t> ModelFs::Read(const OpContext& /*context*/, InodeNumber ino, uint
     const uint64_t at = offset + done;
     const size_t bytes = std::min<size_t>(count - done, kPageBytes - at % kPageBytes);
     const auto page = node->pages.find(at / kPageBytes);
-    if (page == node->pages.end()) {
+    if (page == node->pages.end() || page->second.empty()) {
       std::memset(out.data() + done, 0, bytes);
     } else {
       std::memcpy(out.data() + done, page->second.data() + at % kPageBytes, bytes);
@@ -401,7 +446,7 @@ Result<size_t> ModelFs::Read(const OpContext& /*context*/, InodeNumber ino, uint
   return count;
 }
 
-Result<WriteOutcome> ModelFs::Write(const OpContext& /*context*/, InodeNumber ino, uint64_t offset,
+Result<WriteOutcome> ModelFs::Write(const OpContext& context, InodeNumber ino, uint64_t offset,
                                     io::Bytes data, bool kill_suid_sgid) {
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
@@ -422,10 +467,92 @@ Result<WriteOutcome> ModelFs::Write(const OpContext& /*context*/, InodeNumber in
   const uint32_t old_mode = attributes.mode;
   if (kill_suid_sgid) {
     LosePrivileges(node);
-  } else {
+  } else if (!context.write_back) {
     node->xattrs.erase(std::string(kCapability));
   }
   return WriteOutcome{.mode_changed = attributes.mode != old_mode};
+}
+
+void ModelFs::Punch(Node* node, uint64_t begin, uint64_t end) {
+  std::map<uint64_t, std::string>& pages = node->pages;
+  for (auto at = pages.lower_bound(begin / kPageBytes);
+       at != pages.end() && at->first * kPageBytes < end;) {
+    const uint64_t page_begin = at->first * kPageBytes;
+    uint64_t page_end = page_begin + kPageBytes;
+    // Behind the end of the file a page has nothing.
+    const bool is_last = page_begin < node->attributes.size && node->attributes.size <= page_end;
+    if (is_last) page_end = node->attributes.size;
+    if (begin <= page_begin && page_end <= end) {
+      at = pages.erase(at);
+      continue;
+    }
+    for (uint64_t i = std::max(begin, page_begin); i < std::min(end, page_end); ++i) {
+      if (!at->second.empty()) at->second[i - page_begin] = '\0';
+    }
+    ++at;
+  }
+}
+
+Result<WriteOutcome> ModelFs::Allocate(const OpContext& context, InodeNumber ino, int mode,
+                                       uint64_t offset, uint64_t length) {
+  if (length == 0) return Status::Posix(EINVAL);
+  const bool keeps_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  const int action = mode & ~FALLOC_FL_KEEP_SIZE;
+  if (action != 0 && action != FALLOC_FL_ZERO_RANGE &&
+      !(action == FALLOC_FL_PUNCH_HOLE && keeps_size)) {
+    return Status::Posix(EOPNOTSUPP);
+  }
+  if (offset > fs::kFileBytesMax || length > fs::kFileBytesMax - offset) {
+    return Status::Posix(EFBIG);
+  }
+  Node* node = Find(ino);
+  if (node == nullptr) return Status::Posix(ESTALE);
+  if (node->is_directory()) return Status::Posix(EISDIR);
+  if (!node->is_regular()) return Status::Posix(ENODEV);
+  const uint64_t end = offset + length;
+  if (action == FALLOC_FL_PUNCH_HOLE) {
+    Punch(node, offset, end);
+  } else {
+    for (uint64_t page = offset / kPageBytes; page * kPageBytes < end; ++page) {
+      std::string& bytes = node->pages[page];
+      if (action == 0) continue;
+      const uint64_t from = std::max(offset, page * kPageBytes) - page * kPageBytes;
+      const uint64_t to = std::min(end - page * kPageBytes, kPageBytes);
+      if (to - from == kPageBytes) bytes.clear();
+      if (!bytes.empty()) bytes.replace(from, to - from, to - from, '\0');
+    }
+    if (!keeps_size) node->attributes.size = std::max(node->attributes.size, end);
+  }
+  Attributes& attributes = node->attributes;
+  attributes.mtime_ns = attributes.ctime_ns = Now();
+  const uint32_t old_mode = attributes.mode;
+  if (context.uid != 0) LosePrivileges(node);
+  node->xattrs.erase(std::string(kCapability));
+  return WriteOutcome{.mode_changed = attributes.mode != old_mode};
+}
+
+Result<uint64_t> ModelFs::Seek(const OpContext& /*context*/, InodeNumber ino, uint64_t offset,
+                               int whence) {
+  Node* node = Find(ino);
+  if (node == nullptr) return Status::Posix(ESTALE);
+  if (node->is_directory()) return Status::Posix(EISDIR);
+  if (!node->is_regular()) return Status::Posix(EINVAL);
+  const uint64_t size = node->attributes.size;
+  if (offset >= size) return Status::Posix(ENXIO);
+  const auto is_data = [&](uint64_t page) {
+    const auto at = node->pages.find(page);
+    return at != node->pages.end() && !at->second.empty();
+  };
+  if (whence == SEEK_HOLE) {
+    uint64_t page = offset / kPageBytes;
+    while (is_data(page)) ++page;
+    return std::min(size, std::max(offset, page * kPageBytes));
+  }
+  for (auto at = node->pages.lower_bound(offset / kPageBytes);
+       at != node->pages.end() && at->first * kPageBytes < size; ++at) {
+    if (is_data(at->first)) return std::max(offset, at->first * kPageBytes);
+  }
+  return Status::Posix(ENXIO);
 }
 
 Status ModelFs::ReadDirectory(const OpContext& /*context*/, InodeNumber ino, uint64_t cookie,
@@ -462,18 +589,42 @@ Status ModelFs::ReadDirectory(const OpContext& /*context*/, InodeNumber ino, uin
   return Status::Ok();
 }
 
+Status ModelFs::SetAcl(Node* node, std::string_view name, std::string_view value, int flags) {
+  const fs::Acl acl = TRY(fs::Acl::Decode(value));
+  const bool is_access = name == fs::kAccessAclXattr;
+  if (S_ISLNK(node->attributes.mode)) return Status::Posix(EOPNOTSUPP);
+  if (!is_access && !node->is_directory()) {
+    return acl.empty() ? Status::Ok() : Status::Posix(EACCES);
+  }
+  const bool exists = node->xattrs.contains(name);
+  if (exists && (flags & XATTR_CREATE) != 0) return Status::Posix(EEXIST);
+  if (!exists && (flags & XATTR_REPLACE) != 0) return Status::Posix(ENODATA);
+  if (!exists && acl.empty()) return Status::Ok();
+  node->attributes.ctime_ns = Now();
+  node->xattrs.erase(std::string(name));
+  if (acl.empty()) return Status::Ok();
+  if (is_access) {
+    node->attributes.mode = (node->attributes.mode & ~0777U) | acl.ModeBits();
+    if ((flags & fs::kXattrKillSetgid) != 0) node->attributes.mode &= ~uint32_t{S_ISGID};
+  }
+  if (!is_access || !acl.IsMode()) node->xattrs[std::string(name)] = acl.Encode();
+  return Status::Ok();
+}
+
 Status ModelFs::SetXattr(const OpContext& /*context*/, InodeNumber ino, std::string_view name,
                          std::string_view value, int flags) {
   TRY(CheckXattrName(name));
   if (value.size() > 65536) return Status::Posix(E2BIG);
+  if (fs::IsAclXattr(name)) TRY(fs::Acl::Decode(value));
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
+  if (fs::IsAclXattr(name)) return SetAcl(node, name, value, flags);
   if (name.starts_with("user.") && !node->is_regular() && !node->is_directory()) {
     return Status::Posix(EPERM);
   }
   const bool exists = node->xattrs.contains(name);
-  if (exists && flags == XATTR_CREATE) return Status::Posix(EEXIST);
-  if (!exists && flags == XATTR_REPLACE) return Status::Posix(ENODATA);
+  if (exists && (flags & XATTR_CREATE) != 0) return Status::Posix(EEXIST);
+  if (!exists && (flags & XATTR_REPLACE) != 0) return Status::Posix(ENODATA);
   node->xattrs[std::string(name)] = value;
   node->attributes.ctime_ns = Now();
   return Status::Ok();
@@ -489,11 +640,13 @@ Result<std::string> ModelFs::GetXattr(const OpContext& /*context*/, InodeNumber 
   return at->second;
 }
 
-Result<std::string> ModelFs::ListXattr(const OpContext& /*context*/, InodeNumber ino) {
+Result<std::string> ModelFs::ListXattr(const OpContext& context, InodeNumber ino) {
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
   std::string names;
-  for (const auto& [name, value] : node->xattrs) names += name + '\0';
+  for (const auto& [name, value] : node->xattrs) {
+    if (context.uid == 0 || !name.starts_with("trusted.")) names += name + '\0';
+  }
   return names;
 }
 
@@ -501,6 +654,7 @@ Status ModelFs::RemoveXattr(const OpContext& /*context*/, InodeNumber ino, std::
   TRY(CheckXattrName(name));
   Node* node = Find(ino);
   if (node == nullptr) return Status::Posix(ESTALE);
+  if (fs::IsAclXattr(name)) return SetAcl(node, name, {}, 0);
   if (node->xattrs.erase(std::string(name)) == 0) return Status::Posix(ENODATA);
   node->attributes.ctime_ns = Now();
   return Status::Ok();

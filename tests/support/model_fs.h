@@ -36,6 +36,8 @@ class ModelFs final : public fs::FileSystem {
                                            std::string_view name, uint32_t mode) override;
   io::Result<fs::Attributes> MakeSymlink(const fs::OpContext& context, fs::InodeNumber parent,
                                          std::string_view name, std::string_view target) override;
+  io::Result<fs::Attributes> MakeTemporary(const fs::OpContext& context, fs::InodeNumber parent,
+                                           uint32_t mode) override;
   io::Result<fs::Attributes> Link(const fs::OpContext& context, fs::InodeNumber ino,
                                   fs::InodeNumber new_parent, std::string_view new_name) override;
   io::Status Unlink(const fs::OpContext& context, fs::InodeNumber parent,
@@ -44,12 +46,19 @@ class ModelFs final : public fs::FileSystem {
                              std::string_view name) override;
   io::Status Rename(const fs::OpContext& context, fs::InodeNumber parent, std::string_view name,
                     fs::InodeNumber new_parent, std::string_view new_name, uint32_t flags) override;
+  void SetUnlinkObserver(UnlinkObserver /*observer*/) override {}
   io::Result<std::string> ReadLink(const fs::OpContext& context, fs::InodeNumber ino) override;
   io::Result<size_t> Read(const fs::OpContext& context, fs::InodeNumber ino, uint64_t offset,
                           io::MutableBytes out) override;
   io::Result<fs::WriteOutcome> Write(const fs::OpContext& context, fs::InodeNumber ino,
                                      uint64_t offset, io::Bytes data, bool kill_suid_sgid) override;
+  io::Result<fs::WriteOutcome> Allocate(const fs::OpContext& context, fs::InodeNumber ino, int mode,
+                                        uint64_t offset, uint64_t length) override;
+  io::Result<uint64_t> Seek(const fs::OpContext& context, fs::InodeNumber ino, uint64_t offset,
+                            int whence) override;
   io::Status Sync() override { return io::Status::Ok(); }
+  io::Status SetReadOnly(bool /*read_only*/) override { return io::Status::Ok(); }
+  void SetAtimePolicy(fs::AtimePolicy /*policy*/) override {}
   io::Status ReadDirectory(const fs::OpContext& context, fs::InodeNumber ino, uint64_t cookie,
                            bool with_attributes,
                            const std::function<bool(const fs::DirectoryEntry&)>& visit) override;
@@ -75,10 +84,11 @@ class ModelFs final : public fs::FileSystem {
   struct Node {
     fs::Attributes attributes;  // ino, size of directories and links, blocks: computed
     uint64_t lookup_count = 0;
+    bool temporary = false;  // never had a name
     uint64_t parent = 0;
     uint64_t next_cookie = 3;
     std::map<std::string, Entry, std::less<>> entries;
-    std::map<uint64_t, std::string> pages;  // each of 4096 bytes
+    std::map<uint64_t, std::string> pages;  // each of 4096 bytes, or none: unwritten
     std::string target;
     std::map<std::string, std::string, std::less<>> xattrs;
 
@@ -92,6 +102,8 @@ class ModelFs final : public fs::FileSystem {
   // The live directory, or an error.
   io::Result<Node*> Directory(fs::InodeNumber ino);
   fs::Attributes AttributesOf(uint64_t ino) const;
+  // The inode alone, looked up once.
+  io::Result<Node*> MakeInode(const fs::OpContext& context, const Node& directory, uint32_t mode);
   io::Result<fs::Attributes> Make(const fs::OpContext& context, fs::InodeNumber parent,
                                   std::string_view name, uint32_t mode, uint64_t rdev,
                                   std::string_view target);
@@ -101,7 +113,9 @@ class ModelFs final : public fs::FileSystem {
   io::Status Remove(fs::InodeNumber parent, std::string_view name, bool directory);
   bool IsInside(uint64_t inside, uint64_t directory) const;
   void Resize(Node* node, uint64_t size);
+  static void Punch(Node* node, uint64_t begin, uint64_t end);
   static void LosePrivileges(Node* node);
+  io::Status SetAcl(Node* node, std::string_view name, std::string_view value, int flags);
   void NoteAccess(Node* node);
 
   const io::Clock& clock_;

@@ -17,18 +17,13 @@
 #include <memory>
 #include <sstream>
 
+#include "fs/cli/mount_client.h"
 #include "fs/mount_table.h"
 #include "fs/store_files.h"
 #include "io/open_storage.h"
 #include "io/unique_fd.h"
 
 namespace terracefs::testing {
-namespace {
-
-// Directories on a mount may be read and written by anybody.
-constexpr mode_t kOpenToAll = 0777;
-
-}  // namespace
 
 std::string TerracefsProgram() {
   const char* const program = std::getenv("TERRACEFS_BIN");
@@ -104,11 +99,14 @@ pid_t TestMount::DaemonPid() const {
   std::ifstream file(store_ + "/LOCK");
   const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
   const fs::LockHolder holder = fs::DecodeLockHolder(text);
-  if (holder.pid == 0) return 0;
   // The record outlives its writer: it counts only while the lock is held.
   const auto storage = io::OpenStorage(store_, io::IoBackend::kPosix);
   if (!storage.ok() || (*storage)->Lock("LOCK").ok()) return 0;
-  return holder.pid;
+  if (!(*storage)->LockShared("LOCK").ok()) return holder.pid;
+  // A mount that only reads writes nothing there, and has to be asked.
+  const auto client = fs::MountClient::Open(mountpoint_);
+  const auto stats = client.ok() ? client->Stats() : client.status();
+  return stats.ok() ? static_cast<pid_t>(stats->daemon_pid) : 0;
 }
 
 void TestMount::KillDaemon() {
@@ -165,24 +163,6 @@ void TransportTest::SetUp() {
 std::string TransportTest::Options(const std::string& more) const {
   const std::string transport = std::string("transport=") + GetParam();
   return more.empty() ? transport : transport + "," + more;
-}
-
-void PosixTest::SetUp() {
-  MountTest::SetUp();
-  if (IsSkipped()) return;
-  mount_.emplace();
-  mount_->Mkfs();
-  mount_->Mount(IsRoot() ? "allow_other" : "");
-  if (!mount_->IsMounted()) return;
-  ASSERT_EQ(chmod(mount_->mountpoint().c_str(), kOpenToAll), 0);
-  umask(0);
-}
-
-void PosixTest::WriteFile(const std::string& path, std::string_view content) {
-  std::ofstream file(path, std::ios::binary);
-  file << content;
-  file.close();
-  ASSERT_TRUE(file.good()) << path;
 }
 
 bool IsDeathErrno(int os_errno) {

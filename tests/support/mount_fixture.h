@@ -81,17 +81,6 @@ inline std::string TransportName(const ::testing::TestParamInfo<const char*>& in
   return info.param;
 }
 
-// A mounted filesystem, writable for everybody.
-class PosixTest : public MountTest {
- protected:
-  void SetUp() override;
-  std::string Path(std::string_view name) const { return mount_->Path(name); }
-  // Makes a file with this content.
-  void WriteFile(const std::string& path, std::string_view content);
-
-  std::optional<TestMount> mount_;
-};
-
 // True for what calls on a mount get after its daemon has died. Which, depends on the transport;
 // over io_uring a request that was already handed to the ring while the kernel took it down fails
 // with EIO or ECANCELED.

@@ -34,7 +34,8 @@ class SimStorage::SimLock final : public io::StorageLock {
       : table_(std::move(table)), name_(std::move(name)) {}
   ~SimLock() override {
     MutexLock lock(table_->mutex);
-    table_->held.erase(name_);
+    const auto held = table_->held.find(name_);
+    if (--held->second <= 0) table_->held.erase(held);
   }
 
  private:
@@ -418,9 +419,18 @@ Result<std::unique_ptr<io::StorageLock>> SimStorage::Lock(std::string_view name)
   options.create = true;
   TRY(Open(name, options));
   MutexLock lock(locks_->mutex);
-  if (!locks_->held.insert(std::string(name)).second) {
+  if (!locks_->held.emplace(name, -1).second) {
     return Status::Busy("store is in use by another process", name);
   }
+  return std::unique_ptr<io::StorageLock>(std::make_unique<SimLock>(locks_, std::string(name)));
+}
+
+Result<std::unique_ptr<io::StorageLock>> SimStorage::LockShared(std::string_view name) {
+  TRY(Open(name, {}));
+  MutexLock lock(locks_->mutex);
+  int& sharers = locks_->held[std::string(name)];
+  if (sharers < 0) return Status::Busy("store is in use by another process", name);
+  ++sharers;
   return std::unique_ptr<io::StorageLock>(std::make_unique<SimLock>(locks_, std::string(name)));
 }
 

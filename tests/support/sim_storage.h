@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +47,7 @@ class SimStorage final : public io::Storage {
   io::Result<std::vector<std::string>> List() override;
   io::Status SyncDirectory() override;
   io::Result<std::unique_ptr<io::StorageLock>> Lock(std::string_view name) override;
+  io::Result<std::unique_ptr<io::StorageLock>> LockShared(std::string_view name) override;
   io::Result<uint64_t> FreeBytes() override;
   const char* backend() const override { return "simulated"; }
 
@@ -116,7 +116,7 @@ class SimStorage final : public io::Storage {
   // Shared with the locks given out, which may outlive a test's storage.
   struct LockTable {
     io::Mutex mutex;
-    std::set<std::string, std::less<>> held GUARDED_BY(mutex);
+    std::map<std::string, int, std::less<>> held GUARDED_BY(mutex);  // sharers; -1: one alone
   };
   class SimLock;
   const std::shared_ptr<LockTable> locks_ = std::make_shared<LockTable>();

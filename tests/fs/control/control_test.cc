@@ -470,7 +470,22 @@ TEST_F(ControlTest, SyncIsForEverybody) {
   data.version = TERRACEFS_IOC_VERSION;
   EXPECT_EQ(Call(TERRACEFS_IOC_SYNC, &data, kStranger), 0);
   EXPECT_EQ(data.durable_sequence, db_.LastSequence());
-  data.flags = 1;
+  data.flags = 32;
+  EXPECT_EQ(Call(TERRACEFS_IOC_SYNC, &data), EINVAL);
+}
+
+TEST_F(ControlTest, WhatARemountChangesIsForTheOwner) {
+  terracefs_sync data{};
+  data.version = TERRACEFS_IOC_VERSION;
+  data.flags = TERRACEFS_SYNC_READ_ONLY | TERRACEFS_SYNC_NOATIME;
+  EXPECT_EQ(Call(TERRACEFS_IOC_SYNC, &data, kStranger), EPERM);
+  EXPECT_EQ(Call(TERRACEFS_IOC_SYNC, &data), 0);
+  const OpContext context;
+  EXPECT_EQ(file_system_->MakeDirectory(context, kRootInode, "d", 0755).status().os_errno(), EROFS);
+  data.flags = TERRACEFS_SYNC_WRITABLE | TERRACEFS_SYNC_RELATIME;
+  EXPECT_EQ(Call(TERRACEFS_IOC_SYNC, &data), 0);
+  EXPECT_TRUE(file_system_->MakeDirectory(context, kRootInode, "d", 0755).ok());
+  data.flags = TERRACEFS_SYNC_WRITABLE | TERRACEFS_SYNC_READ_ONLY;
   EXPECT_EQ(Call(TERRACEFS_IOC_SYNC, &data), EINVAL);
 }
 

@@ -1,4 +1,7 @@
 // Reading, writing, truncating.
+#include <fcntl.h>
+#include <linux/falloc.h>
+
 #include <cerrno>
 
 #include "fs/schema/keys.h"
@@ -122,7 +125,7 @@ TEST_P(DataMemoryTest, WhateverIsAWholePageIsPutAsOne) {
 
 TEST_P(DataMemoryTest, AnEmptyPageReadsAsZeros) {
   ASSERT_EQ(Write(file_, 0, std::string(4 * kPageBytes, 'x')), 0);
-  engine_->memory()->PutRaw(ExtentKey(file_.value, 1), "");
+  ASSERT_TRUE(fs().Allocate(context_, file_, FALLOC_FL_ZERO_RANGE, kPageBytes, kPageBytes).ok());
   std::string expected(4 * kPageBytes, 'x');
   expected.replace(kPageBytes, kPageBytes, kPageBytes, '\0');
   EXPECT_EQ(Read(file_, 0, 50'000), expected);

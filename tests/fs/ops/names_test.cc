@@ -163,6 +163,16 @@ TEST_P(CreateTest, NothingChangesOnAReadOnlyMount) {
   EXPECT_EQ(Errno(fs().SetXattr(context_, file.ino, "user.a", "", 0)), EROFS);
   EXPECT_EQ(List(kRootInode), Names{"file"});
 }
+TEST_P(CreateTest, AMountCanBecomeReadOnlyAndWritableAgain) {
+  ASSERT_TRUE(fs().SetReadOnly(true).ok());
+  EXPECT_EQ(Errno(fs().MakeNode(context_, kRootInode, "x", S_IFREG, 0)), EROFS);
+  ASSERT_TRUE(fs().SetReadOnly(false).ok());
+  Create(kRootInode, "x");
+  options_.read_only = true;
+  Remount();
+  EXPECT_EQ(Errno(fs().SetReadOnly(false)), EROFS);
+  EXPECT_TRUE(fs().SetReadOnly(true).ok());
+}
 INSTANTIATE_FS_TEST(CreateTest);
 
 class LinkTest : public FsTest {};

@@ -119,6 +119,55 @@ TEST_P(RenameTest, ExchangeSwapsAFileAndADirectory) {
   EXPECT_EQ(List(directory.ino), Names{"inside"});
 }
 
+TEST_P(RenameTest, AWhiteoutStaysAtTheOldName) {
+  const Attributes a = MakeDir(kRootInode, "a", 02755);
+  const Attributes b = MakeDir(kRootInode, "b");
+  const Attributes file = Create(a.ino, "file");
+  context_.uid = kUid + 1;
+  context_.gid = kGid + 1;
+  Tick();
+  ASSERT_EQ(Rename(a.ino, "file", b.ino, "moved", RENAME_WHITEOUT), 0);
+  EXPECT_EQ(fs().LookupCountTotal(), 3U) << "nobody was told of the whiteout";
+  EXPECT_EQ(Find(b.ino, "moved"), file.ino);
+  EXPECT_EQ(List(a.ino), Names{"file"});
+  const Attributes whiteout = Stat(Find(a.ino, "file"));
+  EXPECT_EQ(whiteout.mode, static_cast<uint32_t>(S_IFCHR));
+  EXPECT_EQ(whiteout.rdev, 0U);
+  EXPECT_EQ(whiteout.nlink, 1U);
+  EXPECT_EQ(whiteout.uid, kUid + 1);
+  EXPECT_EQ(whiteout.gid, kGid) << "from the setgid directory";
+  EXPECT_EQ(whiteout.btime_ns, Now());
+  EXPECT_EQ(fs().StatFs().value().inodes, 5U);
+
+  // Within one directory, over another file, and of a directory.
+  ASSERT_EQ(Rename(b.ino, "moved", b.ino, "again", RENAME_WHITEOUT), 0);
+  EXPECT_EQ(List(b.ino), (Names{"again", "moved"}));
+  EXPECT_EQ(Find(b.ino, "again"), file.ino);
+  ASSERT_EQ(Rename(b.ino, "again", b.ino, "moved", RENAME_WHITEOUT), 0);
+  EXPECT_EQ(List(b.ino), (Names{"moved", "again"}));
+  EXPECT_EQ(Find(b.ino, "moved"), file.ino);
+  MakeDir(a.ino, "d");
+  ASSERT_EQ(Rename(a.ino, "d", b.ino, "d", RENAME_WHITEOUT | RENAME_NOREPLACE), 0);
+  EXPECT_EQ(Stat(a.ino).nlink, 2U);
+  EXPECT_EQ(Stat(b.ino).nlink, 3U);
+  EXPECT_EQ(List(a.ino), (Names{"file", "d"}));
+  EXPECT_EQ(Unlink(a.ino, "d"), 0);
+  EXPECT_EQ(Check(), "");
+}
+
+TEST_P(RenameTest, WhiteoutsGoWithTheOtherFlagsAsTheyShould) {
+  const Attributes file = Create(kRootInode, "file");
+  Create(kRootInode, "other");
+  ASSERT_TRUE(fs().Link(context_, file.ino, kRootInode, "link").ok());
+  const uint32_t with_no_replace = RENAME_WHITEOUT | RENAME_NOREPLACE;
+  EXPECT_EQ(Rename(kRootInode, "file", kRootInode, "other", with_no_replace), EEXIST);
+  EXPECT_EQ(Rename(kRootInode, "file", kRootInode, "other", RENAME_WHITEOUT | RENAME_EXCHANGE),
+            EINVAL);
+  EXPECT_EQ(Rename(kRootInode, "none", kRootInode, "x", RENAME_WHITEOUT), ENOENT);
+  EXPECT_EQ(Rename(kRootInode, "file", kRootInode, "link", RENAME_WHITEOUT), 0);
+  EXPECT_EQ(List(kRootInode), (Names{"file", "other", "link"})) << "one file: nothing happens";
+}
+
 TEST_P(RenameTest, InAndOutOfARemovedDirectoryIsEnoent) {
   const Attributes gone = MakeDir(kRootInode, "gone");
   Create(kRootInode, "file");

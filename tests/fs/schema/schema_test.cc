@@ -123,9 +123,19 @@ TEST(RecordsTest, InodesOfEveryTypeComeBack) {
       record.xattr_list_bytes = number();
       record.has_capability = random.OneIn(2);
       record.trim_pending = random.OneIn(2);
+      record.has_access_acl = random.OneIn(2);
+      record.has_default_acl = random.OneIn(2);
       if (type == S_IFREG) record.size = number() >> 1;
       if (type == S_IFREG) record.page_count = number();
       if (type == S_IFREG) record.data_id = number();
+      if (type == S_IFREG && random.OneIn(2)) {
+        record.allocated_end =
+            PagesFor(record.size) + 1 +
+            random.Uniform(PagesFor(kFileBytesMax) - PagesFor(record.size) + 1) / 2;
+        record.allocated_end = std::min(record.allocated_end, PagesFor(kFileBytesMax));
+        if (record.allocated_end == PagesFor(record.size)) record.allocated_end = 0;
+      }
+      record.has_unwritten = random.OneIn(2);
       if (type == S_IFDIR) record.parent.value = number();
       if (type == S_IFDIR) record.next_cookie = 3 + (number() >> 1);
       if (type == S_IFDIR) record.entry_count = number();
@@ -143,6 +153,10 @@ TEST(RecordsTest, InodesOfEveryTypeComeBack) {
       EXPECT_EQ(decoded->atime_ns, record.atime_ns);
       EXPECT_EQ(decoded->ctime_ns, record.ctime_ns);
       EXPECT_EQ(decoded->target, record.target);
+      EXPECT_EQ(decoded->has_access_acl, record.has_access_acl);
+      EXPECT_EQ(decoded->has_default_acl, record.has_default_acl);
+      EXPECT_EQ(decoded->allocated_end, record.allocated_end);
+      EXPECT_EQ(decoded->has_unwritten, record.has_unwritten);
     }
   }
 }
@@ -154,6 +168,17 @@ TEST(RecordsTest, CutAndLongInodeRecordsAreCorrupt) {
     EXPECT_TRUE(DecodeInode(value.substr(0, bytes)).status().Is(StatusCode::kCorruption)) << bytes;
   }
   EXPECT_TRUE(DecodeInode(value + "x").status().Is(StatusCode::kCorruption));
+}
+
+TEST(RecordsTest, AllocatedPagesEndBeyondTheSize) {
+  InodeRecord record = SampleFile();
+  for (const uint64_t end :
+       {uint64_t{1}, uint64_t{2}, uint64_t{1} << 51, (uint64_t{1} << 51) + 1}) {
+    record.allocated_end = end;
+    std::string value;
+    EncodeInode(record, &value);
+    EXPECT_EQ(DecodeInode(value).ok(), end == 2 || end == uint64_t{1} << 51) << end;
+  }
 }
 
 TEST(RecordsTest, TheFirstCookieIsAmongTheCookies) {
@@ -177,7 +202,7 @@ TEST(RecordsTest, UnknownVersionsAndFlagsAreNotSupported) {
   newer[0] = 1;  // before there was a first cookie
   EXPECT_TRUE(DecodeInode(newer).status().Is(StatusCode::kNotSupported));
   newer = value;
-  newer[1] = 4;
+  newer[1] = 64;
   EXPECT_TRUE(DecodeInode(newer).status().Is(StatusCode::kNotSupported));
 }
 

@@ -13,7 +13,7 @@ namespace {
 
 using Kind = CompactionPlan::Kind;
 
-class PickerTest : public ::testing::Test {
+class PickerTest : public ::testing::Test, protected PickBench {
  protected:
   PickerTest() {
     options_.l0_compaction_trigger = 2;
@@ -25,7 +25,6 @@ class PickerTest : public ::testing::Test {
     options_.garbage_ratio = 0.3;
   }
 
-  void SetTables(const std::vector<PlacedTable>& tables) { shape_.version = MakeVersion(tables); }
   void SetDrops(const std::vector<std::pair<std::string, std::string>>& drops) {
     auto set = std::make_shared<DropRangeSet>();
     for (const auto& [begin, end] : drops) set->Add(begin, end);
@@ -43,24 +42,10 @@ class PickerTest : public ::testing::Test {
     return context;
   }
   std::optional<CompactionPlan> Pick() const { return PickCompaction(Context()); }
-  // A job that has taken a table and does nothing else.
-  void Use(int level, size_t index) {
-    CompactionPlan running;
-    running.level = running.output_level = level;
-    running.inputs[0] = {shape_.version->files(level)[index]};
-    in_use_.Register(running);
-  }
   // What is picked, as reason, levels and tables.
   std::string Picked() const { return Text(Pick()); }
   static std::string Text(const std::optional<CompactionPlan>& plan) { return PlanText(plan); }
 
-  // Before the tables: it outlives them.
-  ValueStore value_store_;
-  std::vector<ValueFileRef> value_files_;
-  Options options_;
-  Shape shape_{Version::Empty(), std::make_shared<DropRangeSet>(), 0};
-  RangesInUse in_use_;
-  std::set<FileNumber> quarantined_;
   CompactPointers pointers_;
   bool level0_only_ = false;
   int64_t now_seconds_ = 1000;
@@ -128,9 +113,9 @@ TEST_F(PickerTest, TablesInUseCountAsGone) {
              {1, {1, "a", "c", 11'000}},
              {1, {2, "x", "z", 8000}}});
   EXPECT_DOUBLE_EQ(LevelScore(Context(), 1), 1.9);
-  Use(1, 0);
+  TakeTable(1, 0);
   EXPECT_DOUBLE_EQ(LevelScore(Context(), 1), 0.8);
-  Use(0, 1);
+  TakeTable(0, 1);
   EXPECT_DOUBLE_EQ(LevelScore(Context(), 0), 0.5) << "8 held the other two together";
 }
 
@@ -177,7 +162,7 @@ TEST_F(PickerTest, VacuumHasItsPlaceInTheOrder) {
   scattered.value_uses = {{8, 9000, 0}};
   scattered.value_pages = 2000;
   scattered.value_runs = 1000;
-  value_files_ = {value_store_.files().Add(7, 20'000), value_store_.files().Add(8, 9000)};
+  SetFiles({{7, 20'000}, {8, 9000}});
   TableSpec worn{60, "u", "v", 1000};
   worn.wasted_reads = 1'000'000;
   SetTables({{0, {90, "a", "b"}},
@@ -190,7 +175,6 @@ TEST_F(PickerTest, VacuumHasItsPlaceInTheOrder) {
              {5, scattered},
              {5, {75, "u", "u"}}});
   SetDrops({{"q", "qq"}});
-  value_store_.Attach(*shape_.version);
   values_->full_file_bytes = 1 << 20;
   values_->quiet = true;
   const auto next = [this] {
@@ -274,7 +258,7 @@ TEST_F(PickerTest, Level0IsMergedInItselfOnceItIsDeepAndBlocked) {
   const auto pick_blocked = [&] {
     SetTables(tables);
     in_use_ = RangesInUse();
-    Use(1, 0);
+    TakeTable(1, 0);
     return Picked();
   };
   EXPECT_EQ(pick_blocked(), "nothing");
@@ -363,11 +347,11 @@ TEST_F(PickerTest, TheNextDueTimeIsTheEarliestOfTheFreeTables) {
              {2, WithTombstones(2, "c", "d", 1, 960)},
              {3, PartlyDead(3, "e", "f", 990)}});
   EXPECT_EQ(NextDueSeconds(Context()), 980 + 21);
-  Use(1, 0);
+  TakeTable(1, 0);
   EXPECT_EQ(NextDueSeconds(Context()), 960 + 50);
-  Use(2, 0);
+  TakeTable(2, 0);
   EXPECT_EQ(NextDueSeconds(Context()), 990 + 50);
-  Use(3, 0);
+  TakeTable(3, 0);
   EXPECT_FALSE(NextDueSeconds(Context()));
 }
 
@@ -415,7 +399,7 @@ TEST_F(PickerTest, TheMostGarbageGoesFirstAndWhatCannotRunIsPassedOver) {
              {2, PartlyDead(2, "m", "n", 990, 900)},
              {3, PartlyDead(3, "r", "s", 990, 700)}});
   EXPECT_EQ(Picked(), "garbage 2>2 [2]");
-  Use(2, 1);
+  TakeTable(2, 1);
   EXPECT_EQ(Picked(), "garbage 3>3 [3]");
   quarantined_ = {3};
   EXPECT_EQ(Picked(), "garbage 2>2 [1]");
@@ -436,7 +420,7 @@ TEST_F(PickerTest, ARewriteJoinsTheNeighboursOnItsRight) {
   };
   EXPECT_EQ(Picked(), "garbage 6>6 [2 3]") << "no table has two domains";
   options_.domain_of = nullptr;
-  Use(6, 3);
+  TakeTable(6, 3);
   EXPECT_EQ(Picked(), "garbage 6>6 [2 3]");
   quarantined_ = {3};
   EXPECT_EQ(Picked(), "garbage 6>6 [2]");

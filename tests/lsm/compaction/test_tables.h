@@ -4,8 +4,10 @@
 
 #include <atomic>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +19,7 @@
 #include "lsm/compaction/table_set_writer.h"
 #include "lsm/file_names.h"
 #include "lsm/manifest/version.h"
+#include "lsm/manifest/version_set.h"
 #include "lsm/table/block_cache.h"
 #include "lsm/table/table_cache.h"
 #include "lsm/values/value_files.h"
@@ -131,6 +134,43 @@ class ValueStore {
   testing::SimStorage storage_;
   ValueFiles files_{storage_, 10};
 };
+
+// What a pick goes by; for fixtures to derive from.
+class PickBench {
+ protected:
+  // Gives the tables the value files that they refer to.
+  void SetTables(const std::vector<PlacedTable>& tables) {
+    shape_.version = MakeVersion(tables);
+    store_.Attach(*shape_.version);
+  }
+  // Bytes by number. To be made before the tables.
+  void SetFiles(const std::map<FileNumber, uint64_t>& bytes) {
+    for (const auto& [number, size] : bytes) held_.push_back(store_.files().Add(number, size));
+  }
+  // A job that has taken a table and does nothing else.
+  void TakeTable(int level, size_t index) {
+    CompactionPlan running;
+    running.level = running.output_level = level;
+    running.inputs[0] = {shape_.version->files(level)[index]};
+    in_use_.Register(running);
+  }
+
+  ValueStore store_;  // outlives the tables
+  std::vector<ValueFileRef> held_;
+  Options options_;
+  Shape shape_{Version::Empty(), std::make_shared<DropRangeSet>(), 0};
+  RangesInUse in_use_;
+  std::set<FileNumber> quarantined_;
+};
+
+// A table that refers to value files.
+inline PlacedTable TableWithValues(int level, FileNumber number, const std::string& smallest,
+                                   const std::string& largest, const std::vector<ValueUse>& uses,
+                                   uint64_t table_bytes = 1000) {
+  TableSpec spec{number, smallest, largest, table_bytes};
+  spec.value_uses = uses;
+  return {level, spec};
+}
 
 // A key that sorts like its number.
 inline std::string KeyOf(uint64_t number) {

@@ -16,7 +16,7 @@ using io::kMiB;
 using Files = std::set<FileNumber>;
 
 // Value files of a store whose smallest full file has 1 MiB: 8 MiB of garbage are its floor.
-class VacuumPickTest : public ::testing::Test {
+class VacuumPickTest : public ::testing::Test, protected PickBench {
  protected:
   VacuumPickTest() {
     options_.l0_compaction_trigger = 4;
@@ -26,49 +26,24 @@ class VacuumPickTest : public ::testing::Test {
     scope_.full_file_bytes = kMiB;
   }
 
-  static PlacedTable Table(int level, FileNumber number, const std::string& smallest,
-                           const std::string& largest, const std::vector<ValueUse>& uses,
-                           uint64_t table_bytes = 1000) {
-    TableSpec spec{number, smallest, largest, table_bytes};
-    spec.value_uses = uses;
-    return {level, spec};
-  }
   static ValueUse Use(FileNumber file, uint64_t bytes) { return {file, bytes, 0}; }
-  void SetFiles(const std::map<FileNumber, uint64_t>& bytes) {
-    for (const auto& [number, size] : bytes) held_.push_back(store_.files().Add(number, size));
-  }
-  void SetTables(const std::vector<PlacedTable>& tables) {
-    shape_.version = MakeVersion(tables);
-    store_.Attach(*shape_.version);
-  }
-  PickContext Context() const {
+  PickContext Context() {
+    scope_.newer_bytes = NewerValueBytes(*shape_.version, scope_.unflushed);
     PickContext context{shape_, options_, in_use_};
     context.quarantined = &quarantined_;
     context.values = &scope_;
     return context;
   }
-  std::optional<CompactionPlan> Pick() const { return PickVacuum(Context()); }
-  std::string Picked() const { return PlanText(Pick()); }
-  Files Moved() const {
+  std::optional<CompactionPlan> Pick() { return PickVacuum(Context()); }
+  std::string Picked() { return PlanText(Pick()); }
+  Files Moved() {
     const auto plan = Pick();
     return plan ? plan->moved_value_files : Files();
   }
-  std::string PickedByHand(double share_min, FileNumber limit = kFileNumberMax) const {
+  std::string PickedByHand(double share_min, FileNumber limit = kFileNumberMax) {
     return PlanText(PickManualVacuum(Context(), share_min, limit));
   }
-  void TakeTable(int level, size_t index) {
-    CompactionPlan running;
-    running.level = running.output_level = level;
-    running.inputs[0] = {shape_.version->files(level)[index]};
-    in_use_.Register(running);
-  }
 
-  ValueStore store_;
-  std::vector<ValueFileRef> held_;
-  Options options_;
-  Shape shape_{Version::Empty(), std::make_shared<DropRangeSet>(), 0};
-  RangesInUse in_use_;
-  std::set<FileNumber> quarantined_;
   ValueScope scope_;
 };
 
@@ -77,7 +52,7 @@ class VacuumPickTest : public ::testing::Test {
 TEST_F(VacuumPickTest, NothingWithoutValueFilesOrGarbage) {
   EXPECT_EQ(Picked(), "nothing");
   SetFiles({{7, kMiB}});
-  SetTables({Table(2, 1, "a", "b", {Use(7, kMiB)})});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(7, kMiB)})});
   EXPECT_EQ(Picked(), "nothing");
   PickContext context = Context();
   context.values = nullptr;
@@ -89,8 +64,8 @@ TEST_F(VacuumPickTest, NothingWithoutValueFilesOrGarbage) {
 // 50 and 70 percent of garbage; below the floor they wait to become emptier.
 TEST_F(VacuumPickTest, FilesThatAreHalfEmptyWaitUntilGarbagePresses) {
   SetFiles({{7, 4 * kMiB}, {8, 2 * kMiB}});
-  SetTables(
-      {Table(2, 1, "a", "b", {Use(7, 2 * kMiB)}), Table(2, 2, "c", "d", {Use(8, 6 * kMiB / 10)})});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(7, 2 * kMiB)}),
+             TableWithValues(2, 2, "c", "d", {Use(8, 6 * kMiB / 10)})});
   EXPECT_EQ(Picked(), "nothing");
   options_.value_file_bytes = kMiB / 2;
   scope_.full_file_bytes = kMiB / 2;
@@ -102,7 +77,7 @@ TEST_F(VacuumPickTest, FilesThatAreHalfEmptyWaitUntilGarbagePresses) {
 
 TEST_F(VacuumPickTest, AQuietStoreIsVacuumedFromTheGarbageRatioOn) {
   SetFiles({{7, 1000'000}, {8, 1000'000}});
-  SetTables({Table(2, 1, "a", "b", {Use(7, 700'000), Use(8, 701'000)})});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(7, 700'000), Use(8, 701'000)})});
   EXPECT_EQ(Picked(), "nothing");
   scope_.quiet = true;
   EXPECT_EQ(Picked(), "vacuum 2>2 [1]");
@@ -111,11 +86,11 @@ TEST_F(VacuumPickTest, AQuietStoreIsVacuumedFromTheGarbageRatioOn) {
 
 TEST_F(VacuumPickTest, AFileThatIsNearlyAllGarbageGoesIfThatPaysOff) {
   SetFiles({{7, kMiB}});
-  SetTables({Table(2, 1, "a", "b", {Use(7, kMiB / 5)})});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(7, kMiB / 5)})});
   EXPECT_EQ(Picked(), "vacuum 2>2 [1]");
-  SetTables({Table(2, 1, "a", "b", {Use(7, kMiB / 4)})});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(7, kMiB / 4)})});
   EXPECT_EQ(Picked(), "nothing") << "three quarters are not nearly all";
-  SetTables({Table(2, 1, "a", "b", {Use(7, kMiB / 5)}, kMiB)});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(7, kMiB / 5)}, kMiB)});
   EXPECT_EQ(Picked(), "nothing") << "the table is larger than what is won";
   scope_.quiet = true;
   EXPECT_EQ(Picked(), "vacuum 2>2 [1]");
@@ -124,9 +99,9 @@ TEST_F(VacuumPickTest, AFileThatIsNearlyAllGarbageGoesIfThatPaysOff) {
 TEST_F(VacuumPickTest, GarbageThatIsTooThinIsNotVacuumedHoweverItPresses) {
   scope_.hidden_share = 1;
   SetFiles({{7, 100 * kMiB}, {8, 50 * kMiB}});
-  SetTables(
-      {Table(1, 2, "a", "b", {Use(8, 50 * kMiB)}), Table(2, 1, "a", "b", {Use(7, 95 * kMiB)})});
-  const ValueGarbage garbage = MeasureValueGarbage(*shape_.version, scope_, 0.3, kMiB);
+  SetTables({TableWithValues(1, 2, "a", "b", {Use(8, 50 * kMiB)}),
+             TableWithValues(2, 1, "a", "b", {Use(7, 95 * kMiB)})});
+  const ValueGarbage garbage = MeasureValueGarbage(*shape_.version, *Context().values, 0.3, kMiB);
   EXPECT_TRUE(garbage.presses);
   EXPECT_EQ(Picked(), "nothing") << "merges have to find what is hidden";
 }
@@ -135,8 +110,9 @@ TEST_F(VacuumPickTest, GarbageThatIsTooThinIsNotVacuumedHoweverItPresses) {
 
 TEST_F(VacuumPickTest, TheWorstFilesAreVictimsUntilThereIsEnough) {
   SetFiles({{5, 20 * kMiB}, {6, 20 * kMiB}, {7, 20 * kMiB}, {8, 20 * kMiB}});
-  SetTables({Table(2, 1, "a", "b", {Use(5, 12 * kMiB), Use(6, 8 * kMiB), Use(7, 10 * kMiB)}),
-             Table(3, 2, "a", "b", {Use(8, 20 * kMiB)})});
+  SetTables(
+      {TableWithValues(2, 1, "a", "b", {Use(5, 12 * kMiB), Use(6, 8 * kMiB), Use(7, 10 * kMiB)}),
+       TableWithValues(3, 2, "a", "b", {Use(8, 20 * kMiB)})});
   EXPECT_EQ(Moved(), Files({6}));
   scope_.full_file_bytes = 9 * kMiB;
   EXPECT_EQ(Moved(), Files({6, 7}));
@@ -146,7 +122,7 @@ TEST_F(VacuumPickTest, TheWorstFilesAreVictimsUntilThereIsEnough) {
 
 TEST_F(VacuumPickTest, FilesBeingWrittenAndFilesToAvoidAreNoVictims) {
   SetFiles({{5, 20 * kMiB}, {6, 20 * kMiB}, {7, 20 * kMiB}});
-  SetTables({Table(2, 1, "a", "b", {Use(5, kMiB), Use(6, 2 * kMiB), Use(7, 3 * kMiB)})});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(5, kMiB), Use(6, 2 * kMiB), Use(7, 3 * kMiB)})});
   scope_.full_file_bytes = 100 * kMiB;
   EXPECT_EQ(Moved(), Files({5, 6, 7}));
   scope_.writing = {5};
@@ -160,8 +136,9 @@ TEST_F(VacuumPickTest, FilesBeingWrittenAndFilesToAvoidAreNoVictims) {
 
 TEST_F(VacuumPickTest, DamagedTablesKeepTheirFilesFromBeingVictims) {
   SetFiles({{5, 20 * kMiB}, {6, 20 * kMiB}});
-  SetTables({Table(2, 1, "a", "b", {Use(5, kMiB)}), Table(2, 2, "c", "d", {Use(5, kMiB)}),
-             Table(2, 3, "e", "f", {Use(6, 5 * kMiB)})});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(5, kMiB)}),
+             TableWithValues(2, 2, "c", "d", {Use(5, kMiB)}),
+             TableWithValues(2, 3, "e", "f", {Use(6, 5 * kMiB)})});
   quarantined_ = {2};
   EXPECT_EQ(Picked(), "vacuum 2>2 [3]");
   EXPECT_EQ(PickedByHand(0.05), "vacuum 2>2 [3]");
@@ -171,14 +148,17 @@ TEST_F(VacuumPickTest, DamagedTablesKeepTheirFilesFromBeingVictims) {
 
 TEST_F(VacuumPickTest, ASliceTakesNeighboursThatAreNearlyAsGood) {
   SetFiles({{5, 200 * kMiB}});
-  SetTables({Table(2, 1, "a", "a", {Use(5, 10'000)}), Table(2, 2, "b", "b", {Use(5, 1'000'000)}),
-             Table(2, 3, "c", "c", {Use(5, 1'000'000)}), Table(2, 4, "d", "d", {Use(5, 1'100'000)}),
-             Table(2, 5, "e", "e", {}), Table(2, 6, "f", "f", {Use(5, 1'000'000)}),
-             Table(3, 7, "a", "z", {Use(5, 500'000)}, kMiB)});
+  SetTables({TableWithValues(2, 1, "a", "a", {Use(5, 10'000)}),
+             TableWithValues(2, 2, "b", "b", {Use(5, 1'000'000)}),
+             TableWithValues(2, 3, "c", "c", {Use(5, 1'000'000)}),
+             TableWithValues(2, 4, "d", "d", {Use(5, 1'100'000)}),
+             TableWithValues(2, 5, "e", "e", {}),
+             TableWithValues(2, 6, "f", "f", {Use(5, 1'000'000)}),
+             TableWithValues(3, 7, "a", "z", {Use(5, 500'000)}, kMiB)});
   EXPECT_EQ(Picked(), "vacuum 2>2 [1 2 3 4]");
-  SetTables({Table(2, 1, "a", "a", {Use(5, 10'000)}, 100'000),
-             Table(2, 2, "b", "b", {Use(5, 1'000'000)}),
-             Table(2, 3, "c", "c", {Use(5, 1'000'000)})});
+  SetTables({TableWithValues(2, 1, "a", "a", {Use(5, 10'000)}, 100'000),
+             TableWithValues(2, 2, "b", "b", {Use(5, 1'000'000)}),
+             TableWithValues(2, 3, "c", "c", {Use(5, 1'000'000)})});
   EXPECT_EQ(Picked(), "vacuum 2>2 [2 3]") << "1 is nearly all table and no values";
 }
 
@@ -187,7 +167,7 @@ TEST_F(VacuumPickTest, SlicesAreLimitedByValuesAndByTables) {
   std::vector<PlacedTable> tables;
   for (FileNumber i = 1; i <= 8; ++i) {
     const std::string key(1, static_cast<char>('a' + i));
-    tables.push_back(Table(2, i, key, key, {Use(5, 100 * kMiB)}));
+    tables.push_back(TableWithValues(2, i, key, key, {Use(5, 100 * kMiB)}));
   }
   SetTables(tables);
   EXPECT_EQ(Picked(), "vacuum 2>2 [1 2]") << "256 MiB of values";
@@ -205,8 +185,10 @@ TEST_F(VacuumPickTest, SlicesAreLimitedByValuesAndByTables) {
 
 TEST_F(VacuumPickTest, TablesInUseArePassedOver) {
   SetFiles({{5, 200 * kMiB}});
-  SetTables({Table(2, 1, "a", "c", {Use(5, kMiB)}), Table(2, 2, "d", "f", {Use(5, kMiB)}),
-             Table(2, 3, "g", "i", {Use(5, kMiB)}), Table(3, 4, "a", "b", {Use(5, kMiB)})});
+  SetTables({TableWithValues(2, 1, "a", "c", {Use(5, kMiB)}),
+             TableWithValues(2, 2, "d", "f", {Use(5, kMiB)}),
+             TableWithValues(2, 3, "g", "i", {Use(5, kMiB)}),
+             TableWithValues(3, 4, "a", "b", {Use(5, kMiB)})});
   TakeTable(2, 1);
   const auto plan = Pick();
   EXPECT_EQ(PlanText(plan), "vacuum 2>2 [1]");
@@ -223,8 +205,8 @@ TEST_F(VacuumPickTest, TablesInUseArePassedOver) {
 // A merge that is on its way through the level holds its range there.
 TEST_F(VacuumPickTest, RangesInUseAreLeftAlone) {
   SetFiles({{5, 200 * kMiB}});
-  SetTables({Table(1, 9, "a", "f", {}), Table(2, 1, "b", "c", {Use(5, kMiB)}),
-             Table(2, 2, "g", "h", {Use(5, kMiB)})});
+  SetTables({TableWithValues(1, 9, "a", "f", {}), TableWithValues(2, 1, "b", "c", {Use(5, kMiB)}),
+             TableWithValues(2, 2, "g", "h", {Use(5, kMiB)})});
   CompactionPlan running;
   running.level = 1;
   running.output_level = 2;
@@ -237,8 +219,9 @@ TEST_F(VacuumPickTest, RangesInUseAreLeftAlone) {
 TEST_F(VacuumPickTest, TheLastValuesInAFileAreWorthAllOfIt) {
   SetFiles({{5, 64 * kMiB}, {6, 64 * kMiB}});
   scope_.full_file_bytes = 64 * kMiB;
-  SetTables({Table(2, 1, "a", "b", {Use(5, 4096)}, kMiB), Table(2, 2, "c", "d", {}),
-             Table(2, 3, "e", "f", {Use(6, 30 * kMiB)}, kMiB)});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(5, 4096)}, kMiB),
+             TableWithValues(2, 2, "c", "d", {}),
+             TableWithValues(2, 3, "e", "f", {Use(6, 30 * kMiB)}, kMiB)});
   EXPECT_EQ(Picked(), "vacuum 2>2 [1]");
 }
 
@@ -253,8 +236,8 @@ TEST_F(VacuumPickTest, VictimsInOtherHandsAreEnoughWhileWritersAreNotSlowed) {
       store_.files().Forget(file.number);
     }
     SetFiles({{5, 10 * kMiB}, {6, 100 * kMiB + garbage}});
-    SetTables(
-        {Table(2, 1, "a", "b", {Use(5, 5 * kMiB)}), Table(2, 2, "c", "d", {Use(6, 100 * kMiB)})});
+    SetTables({TableWithValues(2, 1, "a", "b", {Use(5, 5 * kMiB)}),
+               TableWithValues(2, 2, "c", "d", {Use(6, 100 * kMiB)})});
     TakeTable(2, 0);
   };
   options_.garbage_ratio = 0.2;  // limit about 13 MiB: presses from 9.7, slows from 10.3
@@ -273,13 +256,17 @@ TEST_F(VacuumPickTest, VictimsInOtherHandsAreEnoughWhileWritersAreNotSlowed) {
 TEST_F(VacuumPickTest, WhatOnlyLevel0OrMemtablesReferToIsNotPickedAgainAndAgain) {
   SetFiles({{5, 4 * kMiB}});
   scope_.quiet = true;
-  SetTables({Table(0, 1, "a", "b", {Use(5, kMiB)})});
-  EXPECT_EQ(Picked(), "nothing") << "nothing presses";
+  SetTables({TableWithValues(0, 1, "a", "b", {Use(5, kMiB)})});
+  EXPECT_EQ(Picked(), "move level 0 0>1 [1]") << "from there it can be moved";
   EXPECT_EQ(PickedByHand(0.05), "nothing");
-  SetTables({Table(2, 1, "a", "b", {})});
+  scope_.quiet = false;
+  EXPECT_EQ(Picked(), "nothing") << "nothing presses";
+  scope_.quiet = true;
+  SetTables({TableWithValues(2, 1, "a", "b", {})});
   scope_.unflushed = {{5, kMiB}};
   EXPECT_EQ(Picked(), "nothing");
-  SetTables({Table(2, 1, "a", "b", {Use(5, kMiB)}), Table(0, 2, "c", "d", {Use(5, kMiB)})});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(5, kMiB)}),
+             TableWithValues(0, 2, "c", "d", {Use(5, kMiB)})});
   EXPECT_EQ(Picked(), "nothing") << "a quarter is left";
   scope_.unflushed.clear();
   EXPECT_EQ(Picked(), "vacuum 2>2 [1]") << "half of it; what is below can be moved";
@@ -289,10 +276,12 @@ TEST_F(VacuumPickTest, WhatOnlyLevel0OrMemtablesReferToIsNotPickedAgainAndAgain)
 
 TEST_F(VacuumPickTest, Level0GoesDownEarlyIfItHoldsTheWorstFile) {
   SetFiles({{5, 20 * kMiB}, {6, 20 * kMiB}});
-  SetTables({Table(0, 9, "a", "b", {Use(5, 2 * kMiB)}), Table(2, 1, "a", "b", {Use(6, 9 * kMiB)})});
+  SetTables({TableWithValues(0, 9, "a", "b", {Use(5, 2 * kMiB)}),
+             TableWithValues(2, 1, "a", "b", {Use(6, 9 * kMiB)})});
   EXPECT_LT(LevelScore(Context(), 0), 1);
   EXPECT_EQ(Picked(), "move level 0 0>1 [9]");
-  SetTables({Table(0, 9, "a", "b", {Use(5, 9 * kMiB)}), Table(2, 1, "a", "b", {Use(6, 2 * kMiB)})});
+  SetTables({TableWithValues(0, 9, "a", "b", {Use(5, 9 * kMiB)}),
+             TableWithValues(2, 1, "a", "b", {Use(6, 2 * kMiB)})});
   EXPECT_EQ(Picked(), "vacuum 2>2 [1]");
   TakeTable(2, 0);
   EXPECT_EQ(Picked(), "move level 0 0>1 [9]") << "nothing else can be done";
@@ -300,8 +289,8 @@ TEST_F(VacuumPickTest, Level0GoesDownEarlyIfItHoldsTheWorstFile) {
 
 TEST_F(VacuumPickTest, Level0GoesDownEarlyIfItHidesMoreThanIsKnown) {
   SetFiles({{5, 20 * kMiB}, {6, 20 * kMiB}});
-  SetTables(
-      {Table(0, 9, "a", "b", {Use(5, 20 * kMiB)}), Table(2, 1, "a", "b", {Use(6, 11 * kMiB)})});
+  SetTables({TableWithValues(0, 9, "a", "b", {Use(5, 20 * kMiB)}),
+             TableWithValues(2, 1, "a", "b", {Use(6, 11 * kMiB)})});
   EXPECT_EQ(Picked(), "vacuum 2>2 [1]");
   scope_.hidden_share = 0.4;
   EXPECT_EQ(Picked(), "vacuum 2>2 [1]");
@@ -311,7 +300,8 @@ TEST_F(VacuumPickTest, Level0GoesDownEarlyIfItHidesMoreThanIsKnown) {
 
 TEST_F(VacuumPickTest, FilesThatNothingNewerHoldsGoFirst) {
   SetFiles({{5, 20 * kMiB}, {6, 20 * kMiB}});
-  SetTables({Table(2, 1, "a", "b", {Use(5, 2 * kMiB)}), Table(2, 2, "c", "d", {Use(6, 9 * kMiB)})});
+  SetTables({TableWithValues(2, 1, "a", "b", {Use(5, 2 * kMiB)}),
+             TableWithValues(2, 2, "c", "d", {Use(6, 9 * kMiB)})});
   EXPECT_EQ(Moved(), Files({5}));
   scope_.unflushed = {{5, kMiB}};
   EXPECT_EQ(Moved(), Files({6}));
@@ -323,8 +313,8 @@ TEST_F(VacuumPickTest, FilesThatNothingNewerHoldsGoFirst) {
 
 TEST_F(VacuumPickTest, ByHandEveryFileMadeBeforeWithSoMuchGarbageIsEmptied) {
   SetFiles({{5, 1000'000}, {6, 1000'000}, {7, 1000'000}});
-  SetTables({Table(1, 1, "a", "b", {Use(5, 951'000), Use(6, 949'000), Use(7, 100'000)}),
-             Table(6, 2, "a", "b", {Use(5, 1000)})});
+  SetTables({TableWithValues(1, 1, "a", "b", {Use(5, 951'000), Use(6, 949'000), Use(7, 100'000)}),
+             TableWithValues(6, 2, "a", "b", {Use(5, 1000)})});
   auto plan = PickManualVacuum(Context(), 0.05, 7);
   ASSERT_TRUE(plan);
   EXPECT_EQ(PlanText(plan), "vacuum 1>1 [1]");
@@ -345,12 +335,12 @@ class ScatteredPickTest : public VacuumPickTest {
   }
   static PlacedTable Scattered(int level, FileNumber number, const std::string& key,
                                uint64_t pages = 2000, uint64_t runs = 1000) {
-    PlacedTable table = Table(level, number, key, key, {Use(5, pages * kValuePageBytes)});
+    PlacedTable table = TableWithValues(level, number, key, key, {Use(5, pages * kValuePageBytes)});
     table.spec.value_pages = pages;
     table.spec.value_runs = runs;
     return table;
   }
-  std::string Picked() const { return PlanText(PickScattered(Context())); }
+  std::string Picked() { return PlanText(PickScattered(Context())); }
 };
 
 TEST_F(ScatteredPickTest, NeighboursWhoseValuesLieScatteredArePutInOrderWhileQuiet) {
@@ -377,12 +367,12 @@ TEST_F(ScatteredPickTest, FromFewerThan32PagesInARunOn) {
 }
 
 TEST_F(ScatteredPickTest, OnlyTheDeepestLevelWhereMergesWillNotComeSoon) {
-  SetTables({Scattered(3, 1, "a"), Table(4, 2, "b", "b", {})});
+  SetTables({Scattered(3, 1, "a"), TableWithValues(4, 2, "b", "b", {})});
   EXPECT_EQ(Picked(), "nothing");
-  SetTables({Scattered(4, 1, "m"), Scattered(4, 2, "n"), Table(3, 3, "m", "m", {}, 251)});
+  SetTables({Scattered(4, 1, "m"), Scattered(4, 2, "n"), TableWithValues(3, 3, "m", "m", {}, 251)});
   EXPECT_EQ(Picked(), "value order 4>4 [2]");
-  SetTables({Scattered(4, 1, "m"), Scattered(4, 2, "n"), Table(3, 3, "m", "n", {}, 251),
-             Table(0, 4, "a", "m", {}, 100)});
+  SetTables({Scattered(4, 1, "m"), Scattered(4, 2, "n"), TableWithValues(3, 3, "m", "n", {}, 251),
+             TableWithValues(0, 4, "a", "m", {}, 100)});
   EXPECT_EQ(Picked(), "value order 4>4 [1 2]");
   SetTables({Scattered(0, 1, "a")});
   EXPECT_EQ(Picked(), "nothing");
@@ -447,6 +437,7 @@ class StoreModel {
   void Work() {
     for (uint64_t steps = 0;; ++steps) {
       scope_.writing = {log_->number()};
+      scope_.newer_bytes = NewerValueBytes(*shape_.version, scope_.unflushed);
       RangesInUse in_use;
       PickContext context{shape_, options_, in_use};
       context.values = &scope_;

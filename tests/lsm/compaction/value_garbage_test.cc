@@ -24,7 +24,8 @@ class ValueGarbageTest : public ::testing::Test {
     version_ = MakeVersion(tables);
     store_.Attach(*version_);
   }
-  ValueGarbage Measure(double ratio = 0.3, uint64_t smallest_full_bytes = 0) const {
+  ValueGarbage Measure(double ratio = 0.3, uint64_t smallest_full_bytes = 0) {
+    scope_.newer_bytes = NewerValueBytes(*version_, scope_.unflushed);
     return MeasureValueGarbage(*version_, scope_, ratio, smallest_full_bytes);
   }
 
@@ -84,6 +85,8 @@ TEST_F(ValueGarbageTest, WhatLiesAboveTheDeepestLevelHidesWhatIsBelow) {
   EXPECT_EQ(Measure().unknown_bytes, 1000U);
   EXPECT_EQ(Measure().live_bytes, 11'000U);
   EXPECT_EQ(Measure().known_bytes, 0U);
+  scope_.unflushed = {{7, 3000}};
+  EXPECT_EQ(Measure().unknown_bytes, 2500U) << "what memtables refer to hides, too";
 }
 
 TEST_F(ValueGarbageTest, Level0IsNeverTheBottom) {
@@ -120,6 +123,29 @@ TEST_F(ValueGarbageTest, VacuumBeginsFirstAndThenWritersAreDelayedMoreAndMore) {
   EXPECT_NEAR(at(5580).slows, 0.5, 0.01);
   EXPECT_NEAR(at(6200).slows, 1, 0.001);
   EXPECT_EQ(at(50'000).slows, 1);
+}
+
+// The limit is 0.1 * 0.62 of 30'000, and vacuum begins at 1395.
+TEST_F(ValueGarbageTest, WhatHasToBeMovedIsWhatIsLeftInTheWorstFiles) {
+  Set({{5, 10'000}, {6, 10'000}, {7, 10'000}},
+      {Table(1, 1, "a", {{5, 9000, 0}, {6, 6000, 0}, {7, 5000, 0}})});
+  EXPECT_TRUE(Measure(0.1).presses);
+  EXPECT_EQ(Measure(0.1).pending_bytes, 11'000U) << "two set 9000 free, of 10'000 less 1395";
+  EXPECT_EQ(Measure(0.3).pending_bytes, 11'000U) << "of 10'000 less 4185";
+  scope_.avoided = {7};
+  EXPECT_EQ(Measure(0.1).pending_bytes, 6000U) << "of 5000 less 1395";
+  scope_.avoided.clear();
+  scope_.writing = {6};
+  EXPECT_EQ(Measure(0.1).pending_bytes, 5000U) << "4605 are wanted";
+  EXPECT_EQ(Measure(1).pending_bytes, 0U) << "nothing presses";
+}
+
+TEST_F(ValueGarbageTest, WhatMergesHaveToFindIsNotMoved) {
+  Set({{5, 10'000}, {6, 10'000}},
+      {Table(1, 1, "a", {{5, 10'000, 0}}), Table(2, 2, "a", {{6, 10'000, 0}})});
+  scope_.hidden_share = 0.5;
+  EXPECT_TRUE(Measure(0.1).presses);
+  EXPECT_EQ(Measure(0.1).pending_bytes, 0U);
 }
 
 TEST_F(ValueGarbageTest, AnEmptyStoreHasNothing) {

@@ -60,6 +60,9 @@ class MemoryStorage final : public io::Storage {
   io::Result<std::unique_ptr<io::StorageLock>> Lock(std::string_view) override {
     return io::Status::NotSupported("lock");
   }
+  io::Result<std::unique_ptr<io::StorageLock>> LockShared(std::string_view) override {
+    return io::Status::NotSupported("lock");
+  }
   io::Result<uint64_t> FreeBytes() override { return uint64_t{1} << 40; }
   const char* backend() const override { return "memory"; }
 

@@ -85,6 +85,9 @@ class WatchedStorage final : public io::Storage {
   io::Result<std::unique_ptr<io::StorageLock>> Lock(std::string_view name) override {
     return sim.Lock(name);
   }
+  io::Result<std::unique_ptr<io::StorageLock>> LockShared(std::string_view name) override {
+    return sim.LockShared(name);
+  }
   io::Result<uint64_t> FreeBytes() override { return sim.FreeBytes(); }
   const char* backend() const override { return "watched"; }
 

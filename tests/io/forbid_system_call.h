@@ -11,13 +11,12 @@
 
 namespace terracefs::io {
 
-// Makes io_uring_setup answer with `error` for the rest of the calling thread, as container
-// runtimes do for whole processes. False where that is not possible. The rest of a process stays as
-// it is.
-inline bool ForbidUring(int error) {
+// Makes the system call `number` answer with `error` for the rest of the calling thread. False
+// where that is not possible. The rest of a process stays as it is.
+inline bool ForbidSystemCall(uint32_t number, int error) {
   sock_filter program[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
@@ -25,5 +24,11 @@ inline bool ForbidUring(int error) {
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
+
+// As container runtimes do for whole processes.
+inline bool ForbidUring(int error) { return ForbidSystemCall(__NR_io_uring_setup, error); }
+
+// As filesystems without the operation do: EOPNOTSUPP.
+inline bool ForbidFallocate(int error) { return ForbidSystemCall(__NR_fallocate, error); }
 
 }  // namespace terracefs::io
