@@ -42,21 +42,35 @@ if [[ -z $build ]]; then
   build=$root/build/release
 fi
 
+# For a daemon that hangs: all requests fail, so that whoever waits for them goes on and ends.
+abort_terracefs() {
+  local connection control
+  connection=$(findmnt --noheadings --output MAJ:MIN "$work/terracefs" | tr -d " ")
+  fusermount3 -u -z "$work/terracefs"
+  control=$work/connections
+  mkdir "$control" && mount -t fusectl none "$control" || return 0
+  if [[ -e $control/${connection##*:}/abort ]]; then
+    echo "compare_with_ext4.sh: the daemon did not unmount; its requests are aborted" >&2
+    echo 1 >"$control/${connection##*:}/abort"
+  fi
+  umount "$control" && rmdir "$control"
+}
+
 work=$(mktemp -d "${COMPARE_DIR:-/var/tmp}/compare.XXXXXX")
 loop=''
 cleanup() {
   status=$?
   trap - EXIT INT TERM HUP
-  # -z and -l detach a mount whatever hangs in it.
-  if mountpoint --quiet "$work/terracefs"; then
-    timeout 60 "$build/terracefs" umount "$work/terracefs" >/dev/null 2>&1 ||
-      fusermount3 -u -z "$work/terracefs" || true
+  set +e
+  if findmnt "$work/terracefs" >/dev/null && ! timeout 60 "$build/terracefs" umount \
+    "$work/terracefs" >/dev/null 2>&1; then
+    abort_terracefs
   fi
   if mountpoint --quiet "$work/ext4"; then
-    umount "$work/ext4" || umount -l "$work/ext4" || true
+    umount "$work/ext4" || umount -l "$work/ext4"
   fi
   if [[ -n $loop ]]; then
-    losetup --detach "$loop" || true
+    losetup --detach "$loop"
   fi
   rm -f "$work/ext4.image"
   if ((status == 0 || status == 77)); then

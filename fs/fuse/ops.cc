@@ -270,11 +270,11 @@ AttributeChange ToChange(const struct stat& attributes, int what) {
   if ((what & FUSE_SET_ATTR_ATIME) && !change.atime_now) change.atime_ns = ToNs(attributes.st_atim);
   if ((what & FUSE_SET_ATTR_MTIME) && !change.mtime_now) change.mtime_ns = ToNs(attributes.st_mtim);
   if (what & FUSE_SET_ATTR_CTIME) change.ctime_ns = ToNs(attributes.st_ctim);
-  // A chown that names neither user nor group arrives without anything to set, and takes
-  // privileges away like any other.
+  // A chown that names neither user nor group arrives without anything to set, but for ctime if the
+  // kernel caches writes, and takes privileges away like any other.
   constexpr int kSettable = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |
                             FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME |
-                            FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME;
+                            FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW;
   change.kill_suid_sgid =
       (what & (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID)) != 0 || (what & kSettable) == 0;
   return change;

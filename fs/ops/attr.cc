@@ -16,6 +16,13 @@ using io::Status;
 
 constexpr uint32_t kPermissionBits = 07777;
 
+bool OnlyTakesPrivileges(const AttributeChange& change) {
+  const bool sets_times =
+      change.atime_ns || change.mtime_ns || change.atime_now || change.mtime_now;
+  return change.kill_suid_sgid && !change.mode && !change.uid && !change.gid && !change.size &&
+         !sets_times;
+}
+
 }  // namespace
 
 void FileSystemImpl::StageCapabilityLoss(Inode& inode, Transaction* transaction) {
@@ -69,6 +76,13 @@ Result<Attributes> FileSystemImpl::SetAttributes(const OpContext& context, Inode
   TRY(CheckWritable());
   const LockedInode locked = TRY(LockedInode::Exclusive(table_, ino, context.may_wait));
   Inode& inode = locked.inode();
+  // A chown that names nobody, for which others than the owner have no right, looks like what comes
+  // before others' writes. Those take the privileges away by themselves.
+  const bool is_strangers = context.uid != 0 && context.uid != inode.record().uid;
+  if (is_strangers && OnlyTakesPrivileges(change) &&
+      WithoutPrivileges(inode.record().mode) != inode.record().mode) {
+    return ToAttributes(ino, inode.record());
+  }
   if (change.size) TRY(SettleTrim(context, inode));
   Transaction transaction(db_, context.may_wait);
   TRY(StageAttributes(context, inode, change, Now(), &transaction));

@@ -128,6 +128,12 @@ int64_t Nanoseconds(const statx_timestamp& time) {
   return time.tv_sec * 1'000'000'000 + time.tv_nsec;
 }
 
+int64_t NowNs() {
+  timespec now = {};
+  clock_gettime(CLOCK_REALTIME, &now);
+  return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
 // One process and one tree, on both sides.
 class Pair {
  public:
@@ -164,6 +170,7 @@ class Pair {
   std::array<UniqueFd, kSideCount> roots_;
   std::array<Side, kSideCount> sides_;
   std::array<Outcome, kSideCount> outcomes_;
+  std::array<int64_t, kSideCount> started_ns_ = {};  // of the latest operation
   std::array<std::vector<Seen>, kSideCount> before_;
   std::array<std::vector<Seen>, kSideCount> after_;
   std::set<uint64_t> dirty_mappings_;  // reference inodes whose times are anybody's guess
@@ -186,12 +193,18 @@ std::string Pair::Run(const Operation& operation) {
   for (size_t i = 0; i < kSideCount; ++i) {
     if (fchdir(sides_[i].root) != 0) return fmt::format("no root on side {}: errno {}", i, errno);
     before_[i] = LookAtAll(sides_[i], operation);
+    started_ns_[i] = NowNs();
     umask(operation.umask);
     if (operation.user.uid != 0) Become(operation.user);
     outcomes_[i] = operation.run(sides_[i]);
     if (operation.user.uid != 0) Become({});
     umask(0);
     after_[i] = LookAtAll(sides_[i], operation);
+  }
+  if (operation.leaves_dirty_mapping) {
+    for (const Seen& seen : after_[kReference]) {
+      if (seen.error == 0) dirty_mappings_.insert(seen.status.stx_ino);
+    }
   }
   std::string difference;
   if (outcomes_[kTested] != outcomes_[kReference]) difference = DescribeOutcomes();
@@ -250,9 +263,6 @@ std::string Pair::Compare(const Operation& operation, size_t which) const {
 // Which times moved. One that stood still on one side only may have done so within a clock tick.
 std::string Pair::CompareChanges(const Seen& tested_before, const Seen& tested,
                                  const Seen& reference_before, const Seen& reference) const {
-  timespec clock = {};
-  clock_gettime(CLOCK_REALTIME, &clock);
-  const int64_t now = clock.tv_sec * 1'000'000'000 + clock.tv_nsec;
   std::string text;
   const auto compare = [&](const char* what, statx_timestamp statx::*time) {
     const int64_t tested_was = Nanoseconds(tested_before.status.*time);
@@ -261,7 +271,8 @@ std::string Pair::CompareChanges(const Seen& tested_before, const Seen& tested,
     const bool reference_moved = reference_was != Nanoseconds(reference.status.*time);
     const int64_t still_was = tested_moved ? reference_was : tested_was;
     if (tested_moved == reference_moved) return;
-    if (still_was <= now && still_was > now - kClockTickNs) return;
+    const int64_t started = started_ns_[tested_moved ? kReference : kTested];
+    if (still_was <= started && still_was > started - kClockTickNs) return;
     text += fmt::format("{} {}; ", what, tested_moved ? "has moved" : "has not moved");
   };
   compare("atime", &statx::stx_atime);
@@ -418,7 +429,15 @@ void EndChildren() {
   for (const pid_t child : children) kill(child, SIGKILL);
 }
 
+volatile sig_atomic_t is_remounting = 0;
+volatile sig_atomic_t delayed_signal = 0;
+
+// A remount is finished first: nobody else would know that something is mounted again.
 void OnSignal(int number) {
+  if (is_remounting != 0) {
+    delayed_signal = number;
+    return;
+  }
   EndChildren();
   _exit(128 + number);
 }
@@ -502,8 +521,12 @@ class Run {
     std::string when = "as it is";
     if (round % 4 == 3 && !plan_.remount.empty()) {
       when = "after mounting anew";
+      is_remounting = 1;
       // NOLINTNEXTLINE(bugprone-command-processor): the command is whoever runs this's own.
-      if (system(plan_.remount.c_str()) != 0) {
+      const int status = system(plan_.remount.c_str());
+      is_remounting = 0;
+      if (delayed_signal != 0) OnSignal(delayed_signal);
+      if (status != 0) {
         fmt::print(stderr, "the command of --remount failed\n");
         return false;
       }

@@ -112,10 +112,31 @@ TEST_P(UsersMount, ChownThatNamesNobodyTakesSetuidAway) {
   const std::string path = mount_->Path("program");
   const io::UniqueFd fd(open(path.c_str(), O_CREAT | O_WRONLY, 0755));
   ASSERT_EQ(chmod(path.c_str(), 06755), 0);
+  const auto chown_as = [&path](uid_t uid) {
+    return RunAsUser(uid, kGroup, [&path] {
+      return ERRNO_OF(chown(path.c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(-1)));
+    });
+  };
+  // ext4 answers EPERM, which here would be that of a write, too.
+  EXPECT_EQ(chown_as(kUser), 0);
+  struct stat untouched {};
+  ASSERT_EQ(stat(path.c_str(), &untouched), 0);
+  EXPECT_EQ(untouched.st_mode & 07777, 06755u) << "only the owner changes modes";
   ASSERT_EQ(chown(path.c_str(), static_cast<uid_t>(-1), static_cast<gid_t>(-1)), 0);
   struct stat attributes {};
   ASSERT_EQ(stat(path.c_str(), &attributes), 0);
   EXPECT_EQ(attributes.st_mode & 07777, 0755u);
+  EXPECT_EQ(chown_as(kUser), 0) << "nothing to take away";
+  // A write by another user takes it away and needs no owner.
+  ASSERT_EQ(chmod(path.c_str(), 04777), 0);
+  EXPECT_EQ(RunAsUser(kUser, kGroup,
+                      [&path] {
+                        const io::UniqueFd writer(open(path.c_str(), O_WRONLY));
+                        return write(writer.get(), "x", 1) == 1 ? 0 : errno;
+                      }),
+            0);
+  ASSERT_EQ(stat(path.c_str(), &attributes), 0);
+  EXPECT_EQ(attributes.st_mode & 07777, 0777u);
 }
 
 TEST_P(UsersMount, ReadingWithNoatimeLeavesNoTrace) {
