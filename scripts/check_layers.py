@@ -18,8 +18,9 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 LIBRARIES = [
     (r"(fuse3?/.*|fuse\.h|fuse_\w+\.h|cuse_\w+\.h|linux/fuse\.h)", r"fs/fuse/",
      "only fs/fuse/ speaks FUSE; give it a FUSE-free interface and call that"),
-    (r"liburing.*", r"(tests/)?io/uring", "only io/uring* drives a ring; use io::Storage"),
-    (r"(zstd.*|zdict)\.h", r"lsm/compression\.", "use lsm/compression.h"),
+    (r"liburing.*", r"(tests/)?io/uring|tests/posix/io_uring",
+     "only io/uring* drives a ring; use io::Storage"),
+    (r"(zstd.*|zdict)\.h", r"lsm/compression\.|tests/lsm/db_values_test", "use lsm/compression.h"),
     (r"spdlog/.*", r"io/base/log\.", "log with io/base/log.h"),
     (r"(gtest|gmock)/.*", r"tests/", "test hooks never live in shipped code"),
 ]

@@ -18,12 +18,12 @@
 #include <iterator>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <thread>
 
 #include "io/base/check.h"
+#include "io/base/mutex.h"
 #include "tests/support/mount_fixture.h"
 
 namespace terracefs::posix {
@@ -51,21 +51,21 @@ std::string Environment(const char* name, const char* otherwise) {
 class Coverage {
  public:
   void Add(const std::string& key, std::string_view call, std::string_view result) {
-    const std::lock_guard lock(mutex_);
+    const io::MutexLock lock(mutex_);
     ++executed_;
     if (!seen_.insert(key).second) return;
     ++table_[std::string(call)][std::string(result)];
   }
   void Enter(const std::string& parameter) {
-    const std::lock_guard lock(mutex_);
+    const io::MutexLock lock(mutex_);
     parameters_.push_back(parameter);
   }
   void Leave() {
-    const std::lock_guard lock(mutex_);
+    const io::MutexLock lock(mutex_);
     parameters_.pop_back();
   }
   std::string Parameters() {
-    const std::lock_guard lock(mutex_);
+    const io::MutexLock lock(mutex_);
     std::string all;
     for (const std::string& parameter : parameters_) all += parameter + "|";
     return all;
@@ -74,7 +74,7 @@ class Coverage {
   void Print(const std::string& what) const;
 
  private:
-  std::mutex mutex_;
+  io::Mutex mutex_;
   std::vector<std::string> parameters_;
   std::set<std::string> seen_;
   size_t executed_ = 0;
@@ -124,11 +124,10 @@ class Filesystem {
   void Make(uint64_t bytes) {
     bytes_ = bytes;
     if (kind_ == Kind::kTerraceFs) {
-      std::vector<std::string> arguments = {"mkfs", mount_.store()};
-      if (bytes != 0) {
-        arguments.push_back("--size");
-        arguments.push_back(std::to_string(bytes));
-      }
+      // Without a size of its own it grows and shrinks with what others leave of the disk.
+      constexpr uint64_t kDefaultBytes = uint64_t{4} << 30;
+      const std::vector<std::string> arguments = {
+          "mkfs", mount_.store(), "--size", std::to_string(bytes != 0 ? bytes : kDefaultBytes)};
       const auto result = testing::Terracefs(arguments);
       ASSERT_EQ(result.exit_code, 0) << result.err;
     } else if (kind_ == Kind::kExt4) {

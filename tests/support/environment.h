@@ -11,4 +11,11 @@ inline uint64_t FromEnvironment(const char* name, uint64_t fallback) {
   return text != nullptr ? std::strtoull(text, nullptr, 10) : fallback;
 }
 
+// Random tests do so many times less where a sanitizer makes everything some ten times slower.
+#ifdef __SANITIZE_THREAD__
+inline constexpr uint64_t kSanitizerShare = 6;
+#else
+inline constexpr uint64_t kSanitizerShare = 1;
+#endif
+
 }  // namespace terracefs::testing
