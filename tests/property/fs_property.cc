@@ -888,7 +888,7 @@ class FsWorkload {
 void RunSeeds(bool memory, uint64_t seed_count, uint64_t operation_count) {
   const uint64_t only = FromEnvironment("SEED", 0);
   const uint64_t fresh = static_cast<uint64_t>(std::time(nullptr));
-  const uint64_t count = FromEnvironment("OPERATIONS", operation_count / kSanitizerShare);
+  const uint64_t count = FromEnvironment("OPERATIONS", operation_count / testing::kSanitizerShare);
   for (uint64_t i = 0; i < (only != 0 ? 1 : seed_count); ++i) {
     const uint64_t seed = only != 0 ? only : i + 1 == seed_count ? fresh : i + 1;
     std::printf("SEED=%llu OPERATIONS=%llu\n", static_cast<unsigned long long>(seed),
