@@ -630,7 +630,9 @@ TEST_F(DbFaultTest, AFullDiskEmptiesItselfOrRecoversWhenThereIsRoom) {
     for (int n = 0; n < 30; ++n) {
       ASSERT_NO_FATAL_FAILURE(WriteWithPatience(*db, author, history));
     }
-    const io::Status flushed = db->Flush();
+    io::Status flushed = db->Flush();
+    // One that was under way when there was no room yet may fail first.
+    if (flushed.Is(io::StatusCode::kNoSpace)) flushed = db->Flush();
     ASSERT_TRUE(flushed.ok()) << flushed.ToString();
     history.MarkDurable();
     EXPECT_EQ(history.Check(*db), history.attempted_count()) << "with room again";
