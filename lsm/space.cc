@@ -145,12 +145,8 @@ void DbImpl::EndWastedValueFile(const Version& version, const ValueScope& scope)
   if (file == nullptr || file->bytes() < kWastedBytesMin) return;
   const auto unflushed = scope.unflushed.find(active);
   uint64_t used = unflushed == scope.unflushed.end() ? 0 : unflushed->second;
-  for (int level = 0; level < kLevelCount; ++level) {
-    for (const FileRef& table : version.files(level)) {
-      for (const ValueUse& use : table->info.value_uses) {
-        if (use.file == active) used += use.bytes;
-      }
-    }
+  for (const ValueFileGarbage& measured : MeasureValueFiles(version)) {
+    if (measured.file == active) used += measured.used_bytes;
   }
   const uint64_t wasted = file->bytes() > used ? file->bytes() - used : 0;
   if (wasted < kWastedBytesMin || wasted < used) return;
