@@ -262,16 +262,22 @@ io::Status SetMountOption(std::string_view name, std::string_view value, MountOp
   return known->second(value, options);
 }
 
-io::Result<MountOptions> ParseMountOptions(const std::vector<std::string>& lists) {
-  MountOptions options;
+std::vector<std::string_view> SplitMountOptions(const std::vector<std::string>& lists) {
+  std::vector<std::string_view> options;
   for (const std::string_view list : lists) {
     for (size_t begin = 0; begin <= list.size();) {
       const size_t end = std::min(list.find(',', begin), list.size());
       // `-o ,ro` and an empty `-o ''` come out of scripts; they say nothing.
-      if (end > begin) TRY(ApplyOne(list.substr(begin, end - begin), &options));
+      if (end > begin) options.push_back(list.substr(begin, end - begin));
       begin = end + 1;
     }
   }
+  return options;
+}
+
+io::Result<MountOptions> ParseMountOptions(const std::vector<std::string>& lists) {
+  MountOptions options;
+  for (const std::string_view option : SplitMountOptions(lists)) TRY(ApplyOne(option, &options));
   if (options.allow_other && options.allow_root) {
     return io::Status::InvalidArgument("options allow_other and allow_root exclude each other");
   }

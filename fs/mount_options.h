@@ -49,6 +49,8 @@ struct MountOptions {
   std::string log_file;  // empty: syslog, or stderr in the foreground
 };
 
+// The options in the arguments of all `-o`, empty ones left out; they point into `lists`.
+std::vector<std::string_view> SplitMountOptions(const std::vector<std::string>& lists);
 // Parses the arguments of all `-o`, each a list separated by commas. The last mention of an option
 // wins. InvalidArgument, as one line that names the option, for what is unknown, malformed or out
 // of range; NotSupported for options that a later version brings.

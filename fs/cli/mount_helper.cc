@@ -59,18 +59,6 @@ std::optional<HelperArguments> ParseArguments(int argc, char** argv, const char*
   return arguments;
 }
 
-std::vector<std::string_view> SplitOptions(const std::vector<std::string>& lists) {
-  std::vector<std::string_view> options;
-  for (const std::string_view list : lists) {
-    for (size_t begin = 0; begin <= list.size();) {
-      const size_t end = std::min(list.find(',', begin), list.size());
-      if (end > begin) options.push_back(list.substr(begin, end - begin));
-      begin = end + 1;
-    }
-  }
-  return options;
-}
-
 // --- Remounting
 
 struct FlagOption {
@@ -185,7 +173,7 @@ int MountOrRemount(const HelperArguments& arguments) {
   }
   if (arguments.fake) return kExitDone;
   const std::string& mountpoint = arguments.operands[1];
-  const std::vector<std::string_view> options = SplitOptions(arguments.options);
+  const std::vector<std::string_view> options = SplitMountOptions(arguments.options);
   if (std::find(options.begin(), options.end(), "remount") != options.end()) {
     const io::Status status = Remount(mountpoint, options);
     return status.ok() ? kExitDone : Fail(kExitMountFailed, kMount, status.message());
