@@ -18,7 +18,6 @@ using io::Status;
 constexpr size_t kHeaderBytes = 4;
 constexpr size_t kEntryBytes = 8;
 constexpr uint32_t kNoId = 0xffffffff;
-constexpr uint32_t kModeBits = 0777;
 
 bool IsNamed(uint16_t tag) { return tag == ACL_USER || tag == ACL_GROUP; }
 
@@ -139,7 +138,7 @@ void Acl::SetModeBits(uint32_t mode) {
 Result<InheritedAcls> InheritFrom(std::string_view value, uint32_t mode) {
   Acl acl = TRY(Acl::Decode(value));
   if (acl.empty()) return Status::Posix(EINVAL);
-  InheritedAcls inherited{.mode = (mode & ~kModeBits) | (mode & acl.ModeBits())};
+  InheritedAcls inherited{.mode = (mode & ~kAclModeBits) | (mode & acl.ModeBits())};
   if (S_ISDIR(mode)) inherited.fallback = value;
   acl.SetModeBits(inherited.mode);
   if (!acl.IsMode()) inherited.access = acl.Encode();

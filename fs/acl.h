@@ -20,6 +20,8 @@ inline bool IsAclXattr(std::string_view name) {
 }
 // The kernel reads no larger ones.
 inline constexpr size_t kAclBytesMax = 4096;
+// The bits of a mode that an ACL stands for.
+inline constexpr uint32_t kAclModeBits = 0777;
 
 // One list: empty, or with the entries that it must have, in their order. Not thread-safe.
 class Acl {

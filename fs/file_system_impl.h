@@ -112,9 +112,16 @@ class FileSystemImpl final : public FileSystem {
   // ops/create.cc
   io::Result<Attributes> MakeEntry(const OpContext& context, InodeNumber parent,
                                    std::string_view name, const NewInode& spec);
-  // The record of something made in `directory`, but for its links.
-  InodeRecord NewRecord(const OpContext& context, InodeNumber ino, const Inode& directory,
-                        const NewInode& spec) const;
+  // An inode whose making is staged.
+  struct StagedInode {
+    InodeNumber ino;
+    InodeRecord record;
+  };
+  // Something made in `directory`, with what it inherits from it. Its mode is that of `acls`, not
+  // of `spec`. The caller gives it a name, or records it as an orphan.
+  io::Result<StagedInode> StageInode(const OpContext& context, const Inode& directory,
+                                     const InheritedAcls& acls, const NewInode& spec,
+                                     uint32_t nlink, Transaction* transaction);
   io::Status LinkLocked(const OpContext& context, Inode& inode, Inode& directory,
                         std::string_view new_name);
   // `directory` is one, and lives: ENOTDIR, ENOENT.

@@ -215,7 +215,8 @@ void TreeCheck::ReadAcl(InodeNumber ino, std::string_view name, std::string_view
     if (!seen->record.is_directory()) Report(ino, "default ACL, but no directory");
     return;
   }
-  if (acl->ModeBits() != (seen->record.mode & 0777)) Report(ino, "mode and access ACL differ");
+  if (acl->ModeBits() != (seen->record.mode & kAclModeBits))
+    Report(ino, "mode and access ACL differ");
   if (acl->IsMode()) Report(ino, "an access ACL that says no more than the mode");
 }
 

@@ -13,8 +13,6 @@ namespace {
 using io::Result;
 using io::Status;
 
-constexpr uint32_t kModeBits = 0777;
-
 }  // namespace
 
 Result<Acl> FileSystemImpl::FindAcl(const OpContext& context, InodeNumber ino,
@@ -47,7 +45,7 @@ Status FileSystemImpl::SetAcl(const OpContext& context, InodeNumber ino, std::st
   TRY(CheckXattrFlags(HasXattr(old, name), flags));
   uint32_t mode = old.mode;
   if (is_access && !acl.empty()) {
-    mode = (mode & ~kModeBits) | acl.ModeBits();
+    mode = (mode & ~kAclModeBits) | acl.ModeBits();
     if ((flags & kXattrKillSetgid) != 0) mode &= ~uint32_t{S_ISGID};
   }
   const bool is_stored = !acl.empty() && !(is_access && acl.IsMode());
@@ -73,7 +71,7 @@ Result<InheritedAcls> FileSystemImpl::InheritAcls(const OpContext& context, Inod
                                                   const InodeRecord& directory, uint32_t mode) {
   if (S_ISLNK(mode)) return InheritedAcls{.mode = mode};
   if (!directory.has_default_acl) {
-    return InheritedAcls{.mode = mode & ~(context.umask & kModeBits)};
+    return InheritedAcls{.mode = mode & ~(context.umask & kAclModeBits)};
   }
   const std::optional<lsm::PinnedValue> found = TRY(FindXattr(context, parent, kDefaultAclXattr));
   if (!found) return Status::Corruption("an ACL is missing that its inode has");

@@ -40,10 +40,15 @@ void FileSystemImpl::StageEntry(Inode& parent, std::string_view name, InodeNumbe
   transaction->PutListing(parent.ino, cookie, {.ino = ino, .type = type, .name = name});
 }
 
-InodeRecord FileSystemImpl::NewRecord(const OpContext& context, InodeNumber ino,
-                                      const Inode& directory, const NewInode& spec) const {
-  const Ownership ownership = OwnershipOfNew(context, directory.record(), spec.mode);
+Result<FileSystemImpl::StagedInode> FileSystemImpl::StageInode(const OpContext& context,
+                                                               const Inode& directory,
+                                                               const InheritedAcls& acls,
+                                                               const NewInode& spec, uint32_t nlink,
+                                                               Transaction* transaction) {
+  const InodeNumber ino { TRY(allocator_.Allocate(context.may_wait)) };
+  const Ownership ownership = OwnershipOfNew(context, directory.record(), acls.mode);
   InodeRecord record;
+  record.nlink = nlink;
   record.mode = ownership.mode;
   record.uid = ownership.uid;
   record.gid = ownership.gid;
@@ -58,7 +63,10 @@ InodeRecord FileSystemImpl::NewRecord(const OpContext& context, InodeNumber ino,
   } else if (record.is_device()) {
     record.rdev = spec.rdev;
   }
-  return record;
+  StageInherited(acls, ino, &record, transaction);
+  transaction->Create(ino, record);
+  transaction->AddToCounter(CounterId::kInodes, 1);
+  return StagedInode{ino, std::move(record)};
 }
 
 Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumber parent,
@@ -75,16 +83,11 @@ Result<Attributes> FileSystemImpl::MakeEntry(const OpContext& context, InodeNumb
     return Status::Posix(EMLINK);
   }
 
-  const InodeNumber ino { TRY(allocator_.Allocate(context.may_wait)) };
-  InodeRecord record = NewRecord(context, ino, directory.inode(),
-                                 {.mode = acls.mode, .rdev = spec.rdev, .target = spec.target});
-  record.nlink = record.is_directory() ? 2 : 1;
   Transaction transaction(db_, context.may_wait);
   transaction.batch().Reserve(kCreateBatchBytes + 2 * name.size() + spec.target.size() + acl_bytes);
-  StageInherited(acls, ino, &record, &transaction);
-  transaction.Create(ino, record);
+  auto [ino, record] = TRY(
+      StageInode(context, directory.inode(), acls, spec, S_ISDIR(spec.mode) ? 2 : 1, &transaction));
   StageEntry(directory.inode(), name, ino, record.type(), record.ctime_ns, &transaction);
-  transaction.AddToCounter(CounterId::kInodes, 1);
   TRY(transaction.Commit());
   // The directory is still locked, so nobody can have found the new inode yet.
   const Attributes attributes = ToAttributes(ino, record);
@@ -122,15 +125,9 @@ Result<Attributes> FileSystemImpl::MakeTemporary(const OpContext& context, Inode
   const InheritedAcls acls =
       TRY(InheritAcls(context, parent, directory.record(), S_IFREG | (mode & kPermissionBits)));
   TRY(usage_.CheckRoom(kCreateBatchBytes + acls.access.size()));
-  const InodeNumber ino { TRY(allocator_.Allocate(context.may_wait)) };
-  InodeRecord record = NewRecord(context, ino, directory.inode(), {.mode = acls.mode});
-  record.nlink = 0;
-
   Transaction transaction(db_, context.may_wait);
-  StageInherited(acls, ino, &record, &transaction);
-  transaction.Create(ino, record);
+  auto [ino, record] = TRY(StageInode(context, directory.inode(), acls, {}, 0, &transaction));
   transaction.batch().Put(OrphanKey(ino), EncodeOrphan());
-  transaction.AddToCounter(CounterId::kInodes, 1);
   TRY(transaction.Commit());
   // Nobody knows the number before this returns.
   const Attributes attributes = ToAttributes(ino, record);

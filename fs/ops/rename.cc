@@ -213,13 +213,8 @@ Status FileSystemImpl::StageWhiteout(const OpContext& context, const RenameEnds&
   Inode& directory = ends.locks[ends.parent];
   const InheritedAcls acls = TRY(InheritAcls(context, ends.parent, directory.record(), S_IFCHR));
   TRY(usage_.CheckRoom(kWhiteoutBatchBytes + acls.access.size()));
-  const InodeNumber ino { TRY(allocator_.Allocate(context.may_wait)) };
-  InodeRecord record = NewRecord(context, ino, directory, {.mode = acls.mode, .rdev = 0});
-  record.nlink = 1;
-  StageInherited(acls, ino, &record, transaction);
-  transaction->Create(ino, record);
+  const auto [ino, record] = TRY(StageInode(context, directory, acls, {}, 1, transaction));
   StageEntry(directory, ends.name, ino, S_IFCHR, record.ctime_ns, transaction);
-  transaction->AddToCounter(CounterId::kInodes, 1);
   return Status::Ok();
 }
 
